@@ -14,9 +14,11 @@ ingress refuses mail by it while the queue can still be emptied. Failing to tell
 It runs in an image without Postroad: it needs Python's standard library and nothing else.
 """
 
+import contextlib
 import json
 import os
 import socket
+import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -57,8 +59,12 @@ def _answers_by_itself(url: str) -> bool:
     return True
 
 
-def tell_free_space(address: str, folder: str) -> None:
-    """Publish how many octets are free where the server keeps its files; OSError."""
+def tell_free_space(address: str, folder: str, authorities: str | None = None) -> None:
+    """
+    Publish how many octets are free where the server keeps its files; OSError.
+
+    With a file of authorities the server speaks TLS, from the first octet on.
+    """
     found = os.statvfs(folder)
     report = json.dumps({"free": found.f_bavail * found.f_frsize}).encode()
     header = f"NATS/1.0\r\nNats-TTL: {_REPORT_LASTS}\r\n\r\n".encode()
@@ -66,7 +72,12 @@ def tell_free_space(address: str, folder: str) -> None:
     login = {"user": "operator", "pass": os.environ["OPERATOR_PASSWORD"]}
     options = {"verbose": False, "pedantic": False, "headers": True, "name": "alive", **login}
     host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=_SHORT_TIMEOUT) as connection:
+    with contextlib.ExitStack() as stack:
+        plain = socket.create_connection((host, int(port)), timeout=_SHORT_TIMEOUT)
+        connection = stack.enter_context(plain)
+        if authorities is not None:
+            context = ssl.create_default_context(cafile=authorities)
+            connection = stack.enter_context(context.wrap_socket(plain, server_hostname=host))
         heard = connection.makefile("rb")
         heard.readline()  # what the server says of itself
         sizes = f"{len(header)} {len(header) + len(report)}"
@@ -85,12 +96,13 @@ def main() -> int:
     """
     Look at the page named first; 0 when the server may go on.
 
-    With the server's address and its folder named as well, tell how much is free there.
+    With the server's address and its folder named as well, and its authorities if it speaks TLS,
+    tell how much is free there.
     """
     reason = why_restart(sys.argv[1])
     if reason is None and len(sys.argv) > 3:
         try:
-            tell_free_space(sys.argv[2], sys.argv[3])
+            tell_free_space(*sys.argv[2:5])
         except (OSError, KeyError, ValueError) as error:
             print(f"free space was not told: {error}", file=sys.stderr)
     if reason is not None:

@@ -12,6 +12,13 @@ CASES: Mapping[str, Mapping[str, object]] = {
     "default": {},
     "named": {"hostname": "relay.example.com", "logLevel": "debug", "listenAddress": "[::]"},
     "single": {"nats.replicas": 1, "nats.storage.size": "1Gi"},
+    "clear": {"nats.tls.enabled": False},
+    "nats-tls": {"nats.tls.existingSecret": "theirs"},
+    "nats-cert-manager": {
+        "nats.tls.certManager.enabled": True,
+        "nats.tls.certManager.issuerRef.name": "own",
+    },
+    "encrypted": {"nats.encryption.existingSecret": "disk"},
     "sharded": {"queue.shards": 5},
     "external": {
         "nats.enabled": False,
@@ -64,6 +71,7 @@ CASES: Mapping[str, Mapping[str, object]] = {
     "bare": {"networkPolicy.enabled": False, "podDisruptionBudget.enabled": False},
     "theirs": {
         "nats.auth.existingSecret": "passwords",
+        "nats.tls.existingSecret": "certificates",
         "clusterKey.existingSecret": "key",
         "operator.watchNamespaces[0]": "shop",
         "delivery.caBundle.configMapName": "authorities",

@@ -11,14 +11,18 @@ import threading
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from postroad.cli.standalone.nats.config import ServerAddress, server_config
 from postroad.spool.wire.payload import MAX_PAYLOAD
 from postroad.testing.queue.accounts import API_PREFIX, expanded
+from postroad.testing.queue.server_tls import ServerTls
 from postroad_harness.cluster.chart import CHART, Object, named
 
 ROOT = CHART.parents[1]
@@ -34,21 +38,26 @@ def environment(objects: list[Object]) -> dict[str, str]:
         if "value" in each:
             said[each["name"]] = re.sub(r"\$\((\w+)\)", lambda m: said[m[1]], each["value"])
         elif "secretKeyRef" in each["valueFrom"]:
-            key = each["valueFrom"]["secretKeyRef"]["key"]
-            said[each["name"]] = b64decode(secret[key]).decode()
+            of = each["valueFrom"]["secretKeyRef"]
+            ours = of["name"].endswith("-nats-auth")
+            said[each["name"]] = b64decode(secret[of["key"]]).decode() if ours else "theirs"
     return said
 
 
 @pytest.mark.nats
-@pytest.mark.parametrize("case", ["default", "single", "named"])
+@pytest.mark.parametrize("case", ["default", "single", "named", "clear", "encrypted"])
 def test_nats_server_takes_its_configuration(
     rendered: Mapping[str, list[Object]], case: str, tmp_path: Path
 ) -> None:
     objects = rendered[case]
     for name, text in named(objects, "ConfigMap", "nats")["data"].items():
         (tmp_path / name).write_text(text)
+    if case != "clear":
+        for name, text in named(objects, "Secret", "nats-tls")["data"].items():
+            (tmp_path / name).write_bytes(b64decode(text))
     config = tmp_path / "nats-server.conf"
-    config.write_text(config.read_text().replace("/data", str(tmp_path / "data")))
+    said = config.read_text().replace("/data", str(tmp_path / "data"))
+    config.write_text(said.replace("/etc/nats-tls", str(tmp_path)))
     done = subprocess.run(
         [SERVER, "-t", "-c", config],
         capture_output=True,
@@ -66,6 +75,71 @@ def test_each_shard_is_imported_as_in_the_tests_of_the_accounts(
     ours = expanded(CHART / "files" / "nats-accounts.conf", shards=shards)
     assert _lines(told) == _lines(ours)
     assert f'"pr.q.{shards - 1}.>"' in told
+
+
+def test_the_chart_makes_a_certificate_that_its_authority_vouches_for(
+    rendered: Mapping[str, list[Object]], tmp_path: Path
+) -> None:
+    data = named(rendered["default"], "Secret", "nats-tls")["data"]
+    leaf, authority = [
+        x509.load_pem_x509_certificate(b64decode(data[name])) for name in ("tls.crt", "ca.crt")
+    ]
+    leaf.verify_directly_issued_by(authority)
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == [
+        "*.post-postroad-nats-headless.mail.svc",
+        "localhost",
+    ]
+    usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert set(usages) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+    lasts = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+    assert lasts > timedelta(days=700)
+    key = named(rendered["default"], "Secret", "nats-ca")
+    mounted = [
+        volume.get("secret", {}).get("secretName")
+        for each in rendered["default"]
+        if each["kind"] in ("Deployment", "StatefulSet")
+        for volume in each["spec"]["template"]["spec"]["volumes"]
+    ]
+    assert key["metadata"]["name"] not in mounted, "no pod needs to sign anything"
+
+
+def test_only_servers_have_their_key(rendered: Mapping[str, list[Object]]) -> None:
+    for kind in ("ingress", "delivery", "operator"):
+        spec = named(rendered["default"], "Deployment", kind)["spec"]["template"]["spec"]
+        (volume,) = [each for each in spec["volumes"] if each["name"] == "nats-ca"]
+        assert [item["key"] for item in volume["secret"]["items"]] == ["ca.crt"]
+        (container,) = spec["containers"]
+        said = {each["name"]: each.get("value") for each in container["env"]}
+        (mount,) = [each for each in container["volumeMounts"] if each["name"] == "nats-ca"]
+        assert said["POSTROAD_NATS_CA_FILE"] == f"{mount['mountPath']}/ca.crt"
+
+
+def test_connections_are_in_clear_only_where_that_is_asked(
+    rendered: Mapping[str, list[Object]],
+) -> None:
+    config = named(rendered["default"], "ConfigMap", "nats")["data"]["nats-server.conf"]
+    assert config.count("tls {") == 2  # for clients and for the other servers
+    assert "handshake_first: true" in config
+    assert "verify: true" in config
+    assert "tls {" not in named(rendered["clear"], "ConfigMap", "nats")["data"]["nats-server.conf"]
+    assert "CA_FILE" not in json.dumps(rendered["clear"])
+    for case in ("external", "clear"):
+        assert not [each for each in rendered[case] if each["metadata"]["name"].endswith("-tls")]
+
+
+def test_certificates_may_come_from_elsewhere(rendered: Mapping[str, list[Object]]) -> None:
+    (certificate,) = [
+        each for each in rendered["nats-cert-manager"] if each["kind"] == "Certificate"
+    ]
+    assert certificate["spec"]["usages"] == ["server auth", "client auth"]
+    assert certificate["spec"]["secretName"] == "post-postroad-nats-tls"
+    spec = named(rendered["nats-tls"], "StatefulSet", "nats")["spec"]["template"]["spec"]
+    (volume,) = [each for each in spec["volumes"] if each["name"] == "tls"]
+    assert volume["secret"]["secretName"] == "theirs"
+    for case in ("nats-cert-manager", "nats-tls"):
+        secrets = {each["metadata"]["name"] for each in rendered[case] if each["kind"] == "Secret"}
+        assert not any(name.endswith(("-nats-ca", "-nats-tls")) for name in secrets)
 
 
 def _lines(text: str) -> list[str]:
@@ -133,13 +207,15 @@ def test_a_changed_configuration_restarts_the_servers(
     assert checksum("default") != checksum("single")
 
 
-def started(folder: Path) -> subprocess.Popen[str]:
+def started(folder: Path, more: str = "", **environ: str) -> subprocess.Popen[str]:
     """Start a server as the image does, with its queue in a folder."""
     start = [sys.executable, "-IS", str(ROOT / "services" / "nats" / "start.py"), str(folder)]
     config = folder / "nats-server.conf"
-    config.write_text(f'port: -1\njetstream {{ store_dir: "{folder}" }}\n')
+    config.write_text(f'port: -1\njetstream {{ store_dir: "{folder}" }}\n{more}')
     command = [*start, str(SERVER), "--config", str(config)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environ}
+    )
 
 
 def heard(server: subprocess.Popen[str], words: str) -> None:
@@ -164,6 +240,20 @@ def test_a_server_waits_for_the_one_that_still_has_its_folder(tmp_path: Path) ->
                 fourth.terminate()
                 assert fourth.wait() == 0
             third.kill()
+
+
+@pytest.mark.nats
+def test_a_changed_certificate_is_read_again_without_a_restart(tmp_path: Path) -> None:
+    """Over 5 s: that often the folder is looked at."""
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    tls = ServerTls(secret)
+    with started(tmp_path, tls.config, RELOAD_WITH=str(secret)) as server:
+        heard(server, "Server is ready")
+        tls.renew("second")
+        heard(server, "Reloaded: tls")
+        assert server.poll() is None
+        server.terminate()
 
 
 @contextmanager
@@ -222,7 +312,7 @@ def test_the_probe_is_told_where_the_server_keeps_its_files(
     (container,) = named(rendered["default"], "StatefulSet", "nats")["spec"]["template"]["spec"][
         "containers"
     ]
-    *_, page, address, folder = container["livenessProbe"]["exec"]["command"]
+    *_, page, address, folder, _ = container["livenessProbe"]["exec"]["command"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert page == f"http://localhost:{ports['monitor']}/healthz"
     assert address == f"localhost:{ports['client']}"

@@ -272,6 +272,7 @@ def test_people_have_a_pod_with_the_rights_of_the_command_alone(
     assert spec["automountServiceAccountToken"] is False
     secrets = {volume["name"]: volume["secret"]["items"] for volume in spec["volumes"]}
     assert [item["key"] for item in secrets["nats-password"]] == ["command"]
+    assert [item["key"] for item in secrets["nats-ca"]] == ["ca.crt"]
     assert "cluster-key" not in secrets
     variables = {e["name"]: e["value"] for e in spec["containers"][0]["env"]}
     assert variables["POSTROAD_NATS_USER"] == "command"

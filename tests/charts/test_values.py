@@ -162,13 +162,15 @@ def test_secrets_are_made_once_and_stay(helm: Helm, rendered: Mapping[str, list[
     for name, keys in (
         ("nats-auth", {"ingress", "delivery", "operator", "command", "cluster"}),
         ("cluster-key", {"ingress.key", "delivery.key"}),
+        ("nats-ca", {"tls.crt", "tls.key"}),
+        ("nats-tls", {"ca.crt", "tls.crt", "tls.key"}),
     ):
         secret = named(objects, "Secret", name)
-        assert secret["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+        assert secret["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
         assert set(secret["data"]) == keys
     assert [o for o in rendered["theirs"] if o["kind"] == "Secret"] == []
     # With a cluster, `lookup` finds what is there; tests/cluster upgrades a release for that.
-    for template in ("nats-auth", "cluster-key"):
+    for template in ("nats-auth", "nats-tls", "cluster-key"):
         assert "lookup" in (CHART / "templates" / f"{template}.yaml").read_text()
 
 

@@ -23,6 +23,7 @@ from postroad.testing.patience import patient
 from postroad.testing.queue.accounts import API_PREFIX, as_role, password_of
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import now, put
+from postroad.testing.queue.server_tls import ServerTls
 
 pytestmark = pytest.mark.nats
 
@@ -81,7 +82,10 @@ def service(name: str, release: str, **more: object) -> dict[str, object]:
     metadata = {
         "name": name,
         "labels": labels,
-        "annotations": {"postroad.dev/api-prefix": API_PREFIX},
+        "annotations": {
+            "postroad.dev/api-prefix": API_PREFIX,
+            "postroad.dev/tls-secret": "mail-postroad-nats-tls",
+        },
     }
     return {"metadata": metadata, "spec": spec}
 
@@ -92,6 +96,7 @@ class Cluster:
 
     folder: Path
     server: NatsServer
+    tls: ServerTls
     services: list[dict[str, object]] = field(default_factory=list)
     secrets: dict[str, object] = field(default_factory=dict)
 
@@ -131,15 +136,19 @@ class Cluster:
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     (tmp_path / "server").mkdir()
-    async with NatsServer(tmp_path / "server", accounts=ACCOUNTS) as server:
-        await provision(as_role("operator", server.url), layout=SINGLE_MACHINE)
-        found = Cluster(tmp_path, server)
+    tls = ServerTls(tmp_path / "server")
+    async with NatsServer(tmp_path / "server", accounts=ACCOUNTS, more=tls.config) as server:
+        operator = as_role("operator", server.url, trust=tls.trust)
+        await provision(operator, layout=SINGLE_MACHINE)
+        found = Cluster(tmp_path, server, tls)
         found.services = [
             service("mail-postroad-nats-headless", "mail", clusterIP="None"),
             service("mail-postroad-nats", "mail"),
         ]
         secret = {"command": base64.b64encode(password_of("command").encode()).decode()}
+        authority = base64.b64encode(tls.authorities.read_bytes()).decode()
         found.secrets = {"mail-postroad-nats-auth": secret, "other-auth": {}, "closed-auth": None}
+        found.secrets["mail-postroad-nats-tls"] = {"ca.crt": authority}
         found.write()
         yield found
         assert "Violation" not in server.log
@@ -147,7 +156,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 async def ingress(cluster: Cluster) -> AsyncIterator[JetStreamSpool]:
-    spool = await connect(as_role("ingress", cluster.server.url))
+    spool = await connect(as_role("ingress", cluster.server.url, trust=cluster.tls.trust))
     yield spool
     await spool.close()
 
@@ -254,7 +263,7 @@ async def test_of_several_releases_one_has_to_be_chosen(cluster: Cluster) -> Non
     assert "several releases in namespace mail: closed, mail, other; choose one" in err
     assert (await cluster.run("status", "--release", "mail"))[0] == 0
     code, _, err = await cluster.run("status", "--release", "other")
-    assert "the Secret other-auth has no password for the user command" in err
+    assert "the Secret other-auth has no entry command" in err
     code, _, err = await cluster.run("status", "--release", "closed")
     assert 'kubectl may not do this: (Forbidden): secrets "closed-auth" is forbidden' in err
 
@@ -281,7 +290,9 @@ def in_a_pod(cluster: Cluster, **more: str) -> Mapping[str, str]:
     (cluster.folder / "operator").write_text(password_of("operator"))
     (cluster.folder / "command").write_text(password_of("command") + "\n")
     return {
-        "POSTROAD_NATS_URL": cluster.server.url,
+        # By name, as pods do: the certificate is for that.
+        "POSTROAD_NATS_URL": cluster.server.url.replace("127.0.0.1", "localhost"),
+        "POSTROAD_NATS_CA_FILE": str(cluster.tls.authorities),
         "POSTROAD_NATS_USER": "operator",
         "POSTROAD_NATS_PASSWORD_FILE": str(cluster.folder / "operator"),
         "POSTROAD_NATS_API_PREFIX": API_PREFIX,

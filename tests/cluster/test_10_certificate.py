@@ -1,16 +1,24 @@
-"""Scenario 10: the TLS certificate is replaced without dropping a session."""
+"""Scenario 10: certificates are replaced without dropping a session or a message."""
 
+import base64
+import json
+import re
 import time
+from datetime import timedelta
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from postroad.testing.peers.certificates import tls_pair
 from postroad.testing.peers.smtp_peer import SmtpPeer, client_context
 from postroad.testing.streams import hang_up
+from postroad_harness.cluster import kube
 from postroad_harness.cluster.kube import until
 from postroad_harness.cluster.report import settle
 from postroad_harness.cluster.scene import SENDER, Scene
 
+_END = re.compile(r"^postroad_operator_nats_certificate_end_seconds (\S+)$", re.MULTILINE)
+_LIVES = timedelta(days=30)
 SESSIONS = 6
 IN_A_ROW = 8  # new sessions that show the new certificate, so that no pod shows the old one
 
@@ -31,6 +39,44 @@ async def test_sessions_live_on_while_the_certificate_changes(steady: Scene) -> 
             assert (await session.message()).startswith("250")
             await hang_up(session.writer)
         await settle("10. TLS certificate rotated under open sessions", flow, shown_after=took)
+
+
+async def test_mail_flows_while_the_servers_get_certificates_of_another_authority(
+    steady: Scene,
+) -> None:
+    """Also when all of them start again, and every pod has to connect to them by the new ones."""
+    release = steady.release
+    async with steady.flow() as flow:
+        await flow.reached(100)
+        began = time.monotonic()
+        end = await renew_servers_certificate(steady)
+
+        async def is_seen() -> bool:
+            pods = await release.ready_pods("operator")
+            pages = [await release.page(pod, "metrics") for pod in pods]
+            return any(float(found[1]) == end for page in pages if (found := _END.search(page)))
+
+        await until("the servers' new certificate", is_seen, seconds=300, every=1)
+        took = time.monotonic() - began
+        for pod in await release.ready_pods("nats"):
+            await release.delete_at_once(pod)
+            await flow.more(100)
+            await release.all_there()
+        await settle("10b. NATS certificates of another authority", flow, shown_after=took)
+
+
+async def renew_servers_certificate(scene: Scene) -> float:
+    """Replace certificate and authority of the servers; return when the new one ends."""
+    release = scene.release
+    name = f"{release.name}-nats-tls"
+    kept = (await kube.get("-n", release.namespace, "secret", name))["data"]
+    before = base64.b64decode(kept["ca.crt"]).decode()
+    host = f"*.{release.name}-nats-headless.{release.namespace}.svc"
+    certificate, key = tls_pair("localhost", "new authority", also=(host,), ends_in=_LIVES)
+    entries = {"ca.crt": certificate + before, "tls.crt": certificate, "tls.key": key}
+    data = {each: base64.b64encode(text.encode()).decode() for each, text in entries.items()}
+    await release.kubectl("patch", "secret", name, "-p", json.dumps({"data": data}))
+    return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc.timestamp()
 
 
 async def open_session(scene: Scene) -> SmtpPeer:

@@ -24,6 +24,7 @@ from postroad.testing.patience import patient
 from postroad.testing.queue.accounts import as_role, password_of
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import first, now, put, take
+from postroad.testing.queue.server_tls import ServerTls
 
 pytestmark = pytest.mark.nats
 
@@ -121,30 +122,36 @@ async def test_what_is_free_is_told_and_told_again_when_it_changes(presence: Buc
         reporting.cancel()
 
 
-async def test_the_probe_of_a_server_tells_what_its_disk_has_left(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encrypted", [True, False])
+async def test_the_probe_of_a_server_tells_what_its_disk_has_left(
+    tmp_path: Path, encrypted: bool
+) -> None:
     accounts = ROOT / "charts" / "postroad" / "files" / "nats-accounts.conf"
-    async with NatsServer(tmp_path, accounts=accounts) as server:
-        options = as_role("operator", server.url)
+    tls = ServerTls(tmp_path)
+    trust, more = (tls.trust, tls.config) if encrypted else (None, "")
+    async with NatsServer(tmp_path, accounts=accounts, more=more) as server:
+        options = as_role("operator", server.url, trust=trust)
         # More than any disk has a fifth of: so whatever is told is too little.
         await provision(options, layout=SINGLE_MACHINE, capacity=10**12)
-        spool = await connect(as_role("ingress", server.url))
+        spool = await connect(as_role("ingress", server.url, trust=trust))
         try:
             assert spool.accepting
             page = tmp_path / "healthz"  # of a server that is well
             page.write_text("ok")
-            address = server.url.removeprefix("nats://")
-            await asyncio.to_thread(_look, page.as_uri(), address)
+            address = server.url.removeprefix("nats://").replace("127.0.0.1", "localhost")
+            authorities = [str(tls.authorities)] if encrypted else []
+            await asyncio.to_thread(_look, page.as_uri(), address, *authorities)
             await until(spool, accepting=False)
         finally:
             await spool.close()
 
 
-def _look(page: str, address: str) -> None:
+def _look(page: str, address: str, *authorities: str) -> None:
     """Run the probe as the chart does; nothing is free in /proc."""
     probe = ROOT / "services" / "nats" / "alive.py"
     environment = {"POD_NAME": "nats-0", "OPERATOR_PASSWORD": password_of("operator")}
     subprocess.run(
-        [sys.executable, "-IS", probe, page, address, "/proc"],
+        [sys.executable, "-IS", probe, page, address, "/proc", *authorities],
         env={**os.environ, **environment},
         check=True,
         timeout=patient(20),

@@ -20,10 +20,13 @@ pytestmark = pytest.mark.nats
 
 ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 
-# For each role the subjects that it may write, one for each stream. Delivery owns the streams of
-# records and bodies: it may end, repeat and move whatever is there.
+# For each role the subjects that it may write, one for each stream. Delivery owns the streams
+# where mail waits, and bodies: it may end, repeat and move whatever is there.
 WRITES = {
-    "ingress": ("pr.e.Reception", "$KV.presence.session.ingress.x", "$KV.quotas.x"),
+    "ingress": (
+        *("pr.i.0.r.default.bulk.00.y_example", "pr.e.Reception", "$KV.quotas.x"),
+        "$KV.presence.session.ingress.x",
+    ),
     "delivery": (
         *("pr.e.Delivery", "$KV.presence.session.delivery.x", "$KV.cluster.report.x.y"),
         *("$KV.sites.x", "$KV.suppression.x"),
@@ -32,7 +35,10 @@ WRITES = {
 }
 # Others' messages in the same streams.
 OTHERS = {
-    "ingress": ("pr.e.Expiration", "$KV.presence.session.ingress.other", "$KV.quotas.other"),
+    "ingress": (
+        *("pr.i.0.r.default.bulk.00.other_example", "pr.e.Expiration", "$KV.quotas.other"),
+        "$KV.presence.session.ingress.other",
+    ),
     "delivery": (
         *("$KV.presence.owner.default.00", "$KV.cluster.report.other.y", "$KV.sites.other"),
         "$KV.suppression.other",

@@ -123,6 +123,7 @@ async def test_what_is_settled_ends_though_its_consumer_was_lost(
     server: NatsServer, open_as: OpenAs
 ) -> None:
     delivery = await open_as("delivery")
+    await open_as("operator")
     await put(await open_as("ingress"))
     consumer = take(delivery)
     [leased] = await first(consumer, 1)

@@ -76,7 +76,9 @@ IMPORTS = {
         *("$KV.cluster.report.>", "$KV.cluster.taker.*", "$KV.sites.>", "$KV.suppression.>"),
         *looks(),
         *reads("config", "cluster", "presence", "quotas", "sites", "suppression"),
+        *each_shard(f"{API}CONSUMER.CREATE.POSTROAD_I_#.*.pr.i.#.>"),
         *each_shard(f"{API}CONSUMER.CREATE.POSTROAD_Q_#.*.pr.q.#.>"),
+        *each_shard(f"{API}CONSUMER.MSG.NEXT.POSTROAD_I_#.*"),
         *each_shard(
             f"{API}CONSUMER.MSG.NEXT.POSTROAD_Q_#.*", f"{API}STREAM.MSG.DELETE.POSTROAD_Q_#"
         ),

@@ -170,6 +170,10 @@ livenessProbe:
   value: {{ .user }}
 - name: POSTROAD_NATS_PASSWORD_FILE
   value: /secrets/nats/{{ .user }}
+{{- if include "postroad.natsTLS" .root }}
+- name: POSTROAD_NATS_CA_FILE
+  value: /secrets/nats-ca/ca.crt
+{{- end }}
 {{- end }}
 
 {{/* Where connections to mail hosts may go. */}}
@@ -182,6 +186,18 @@ livenessProbe:
 {{- end }}
 {{- end }}
 
+{{/* Annotations of a component's pods. Takes dict "root" "of" (the component's values). */}}
+{{- define "postroad.podAnnotations" -}}
+{{- $every := .of.podAnnotations | default dict -}}
+{{- with include "postroad.natsPasswords" .root -}}
+{{- $every = merge (dict "checksum/passwords" .) $every -}}
+{{- end -}}
+{{- with $every }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* The time for a drain: the grace period less the pre-stop pause and the time to close. */}}
 {{- define "postroad.drainSeconds" -}}
 {{- $seconds := sub (sub (int .grace) (int .pause)) 15 -}}
@@ -191,7 +207,13 @@ livenessProbe:
 {{- $seconds -}}
 {{- end }}
 
+{{/* Takes the root context. */}}
 {{- define "postroad.natsMounts" -}}
+{{- if include "postroad.natsTLS" . }}
+- name: nats-ca
+  mountPath: /secrets/nats-ca
+  readOnly: true
+{{- end }}
 - name: nats-password
   mountPath: /secrets/nats
   readOnly: true
@@ -204,8 +226,17 @@ livenessProbe:
   readOnly: true
 {{- end }}
 
-{{/* The passwords of NATS users. Takes dict "root" "users". */}}
+{{/* The passwords of NATS users, and the servers' authorities. Takes dict "root" "users". */}}
 {{- define "postroad.natsVolumes" -}}
+{{- if include "postroad.natsTLS" .root }}
+- name: nats-ca
+  secret:
+    secretName: {{ include "postroad.natsTLSSecret" .root }}
+    defaultMode: 0440
+    items:
+      - key: ca.crt
+        path: ca.crt
+{{- end }}
 - name: nats-password
   secret:
     secretName: {{ include "postroad.natsSecret" .root }}
@@ -237,6 +268,22 @@ livenessProbe:
 {{- $nats.auth.existingSecret | default (printf "%s-nats-auth" (include "postroad.fullname" .)) -}}
 {{- else -}}
 {{- required "nats.external.authSecret: is needed with nats.enabled: false" $nats.external.authSecret -}}
+{{- end -}}
+{{- end }}
+
+{{/* Whether connections to the servers are encrypted; true or nothing. */}}
+{{- define "postroad.natsTLS" -}}
+{{- if .Values.nats.enabled -}}
+{{- if .Values.nats.tls.enabled -}}true{{- end -}}
+{{- else if .Values.nats.external.caSecret -}}true{{- end -}}
+{{- end }}
+
+{{/* The Secret with the servers' authorities (ca.crt), and their certificate. */}}
+{{- define "postroad.natsTLSSecret" -}}
+{{- if .Values.nats.enabled -}}
+{{- .Values.nats.tls.existingSecret | default (printf "%s-nats-tls" (include "postroad.fullname" .)) -}}
+{{- else -}}
+{{- .Values.nats.external.caSecret -}}
 {{- end -}}
 {{- end }}
 

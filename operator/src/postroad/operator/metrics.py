@@ -55,6 +55,13 @@ STATUS_WAITING = _GROUP.gauge(
 GENERATION = _GROUP.gauge(
     "postroad_operator_published_generation", "Generation of the last published configuration."
 )
+CERTIFICATE_END = _GROUP.gauge(
+    "postroad_operator_nats_certificate_end_seconds",
+    "When the certificate that a NATS server showed last ends, in seconds since 1970. 0 without"
+    " TLS.",
+    watch="Less than two weeks ahead: it was not renewed. See"
+    " [docs/kubernetes.md](kubernetes.md#tls-and-passwords-of-nats).",
+)
 WATCH_SECONDS = _GROUP.gauge(
     "postroad_operator_watch_age_seconds",
     "Seconds since the last event of a watch.",

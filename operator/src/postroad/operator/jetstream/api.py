@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from postroad.operator import metrics
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
@@ -31,10 +32,17 @@ class JetStreamApi:
 
 @asynccontextmanager
 async def asking(options: SpoolOptions) -> AsyncIterator[JetStreamApi]:
-    """Connect for the duration of the block; SpoolUnavailable if no server answers."""
+    """
+    Connect for the duration of the block; SpoolUnavailable if no server answers.
+
+    As the connection is new, it shows the certificate that the server has now.
+    """
     link = NatsLink(options.access())
     await link.open()
     try:
+        end = link.client.certificate_end()
+        if end is not None:
+            metrics.CERTIFICATE_END.set(end.timestamp())
         requests = Requests(link)
         await requests.start()
         yield JetStreamApi(requests)

@@ -12,6 +12,7 @@ from postroad.process.settings import group, setting, without_login
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.nats.connection import API_PREFIX
+from postroad.spool.jetstream.nats.tls import ServerTrust
 from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.units.secret import Secret
@@ -34,6 +35,12 @@ class NatsSettings:
     The user id that runs the servers, if they are on this machine. A server of another user is sent
     no token and no mail (Linux only).
     """
+    ca_file: Path | None = None
+    """
+    The authorities of the servers' certificates, in PEM. With this file connections are encrypted,
+    and a server without a certificate of theirs is sent nothing. A changed file counts from the
+    next connect on. Without the file connections are in clear.
+    """
     api_prefix: str = setting(API_PREFIX)
     """
     The prefix of the subjects of JetStream's API: another than NATS's own where the servers have an
@@ -41,6 +48,10 @@ class NatsSettings:
     """
     patience: timedelta = setting(timedelta(seconds=30), minimum=timedelta(seconds=1))
     """How long a start waits for the servers, and until the queue is provisioned."""
+
+    def trust(self) -> ServerTrust | None:
+        """Return whom to believe that it is the server, None if connections are in clear."""
+        return ServerTrust(self.ca_file) if self.ca_file is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +108,7 @@ def spool_options(
         password=nats.password.reveal() if nats.password else None,
         server_uid=nats.server_uid,
         api_prefix=nats.api_prefix,
+        trust=nats.trust(),
         role=role,
         process=process.name,
         pool=pool,

@@ -81,6 +81,7 @@ async def _way(where: Where) -> AsyncIterator[tuple[SpoolOptions, str]]:
             user=door.user,
             password=door.password,
             api_prefix=door.api_prefix,
+            trust=door.trust,
             server_uid=os.geteuid(),  # the port belongs to kubectl, which runs as this user
             role=_ROLE,
         )
@@ -136,5 +137,6 @@ def _from_environment() -> SpoolOptions:
         password=password.reveal() if password else None,
         server_uid=nats.server_uid,
         api_prefix=nats.api_prefix,
+        trust=nats.trust(),
         role=_ROLE,
     )

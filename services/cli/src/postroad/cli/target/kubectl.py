@@ -22,6 +22,7 @@ from postroad.cli.errors import CommandError
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.process.supervised import die_with_parent
 from postroad.spool.jetstream.nats.connection import API_PREFIX
+from postroad.spool.jetstream.nats.tls import ServerTrust
 from postroad.telemetry.instruments import Counter
 from postroad.telemetry.logs import get_logger
 
@@ -30,8 +31,10 @@ log = get_logger(__name__)
 USER = "command"
 _SERVERS = "app.kubernetes.io/part-of=postroad,app.kubernetes.io/component=nats"
 _INSTANCE = "app.kubernetes.io/instance"
-# Annotations of the Service: the Secret with the passwords, and the prefix of JetStream's API.
+# Annotations of the Service: the Secret with the passwords, the one with the authorities of the
+# servers' certificate, and the prefix of JetStream's API.
 _AUTH = "postroad.dev/auth-secret"
+_TLS = "postroad.dev/tls-secret"
 _PREFIX = "postroad.dev/api-prefix"
 _CLIENT_PORT = 4222
 _ANSWER = 20.0  # seconds kubectl may take
@@ -65,6 +68,7 @@ class ForwardedPort:
     user: str
     password: str
     api_prefix: str
+    trust: ServerTrust | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class _Servers:
 
     service: str
     secret: str
+    tls_secret: str | None
     api_prefix: str
 
 
@@ -81,11 +86,14 @@ async def forwarded(place: KubernetesTarget) -> AsyncIterator[ForwardedPort]:
     """Keep a port forwarded to a release's NATS servers; CommandError says what is missing."""
     kubectl = _Kubectl(place)
     servers = await _find(kubectl, place)
-    password = await _password(kubectl, servers.secret)
+    password = await _entry(kubectl, servers.secret, USER)
+    trust = None
+    if servers.tls_secret is not None:
+        trust = ServerTrust(await _entry(kubectl, servers.tls_secret, "ca.crt"), name="localhost")
     forward = await _Forward.open(kubectl, servers.service)
     try:
         url = f"nats://127.0.0.1:{forward.port}"
-        yield ForwardedPort(url, USER, password, servers.api_prefix)
+        yield ForwardedPort(url, USER, password, servers.api_prefix, trust)
     finally:
         await forward.close()
 
@@ -163,7 +171,9 @@ async def _find(kubectl: _Kubectl, place: KubernetesTarget) -> _Servers:
         noted = _dict(metadata.get("annotations"))
         secret = str(noted.get(_AUTH, f"{name}-auth"))
         release = _dict(metadata.get("labels")).get(_INSTANCE, name)
-        found[str(release)] = _Servers(name, secret, str(noted.get(_PREFIX, API_PREFIX)))
+        tls = str(noted[_TLS]) if _TLS in noted else None
+        prefix = str(noted.get(_PREFIX, API_PREFIX))
+        found[str(release)] = _Servers(name, secret, tls, prefix)
     if not found:
         which = f"release {place.release} with" if place.release else "release with"
         raise CommandError(
@@ -178,12 +188,12 @@ async def _find(kubectl: _Kubectl, place: KubernetesTarget) -> _Servers:
     return next(iter(found.values()))
 
 
-async def _password(kubectl: _Kubectl, secret: str) -> str:
+async def _entry(kubectl: _Kubectl, secret: str, key: str) -> str:
     data = _dict((await kubectl.ask("secret", secret)).get("data"))
     try:
-        return base64.b64decode(str(data[USER])).decode()
+        return base64.b64decode(str(data[key])).decode()
     except (KeyError, ValueError) as error:
-        raise CommandError(f"the Secret {secret} has no password for the user {USER}") from error
+        raise CommandError(f"the Secret {secret} has no entry {key}") from error
 
 
 class _Forward:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from postroad.spool.jetstream.nats.connection import API_PREFIX, Access
+from postroad.spool.jetstream.nats.tls import ServerTrust
 from postroad.spool.jetstream.timings import Timings
 
 _PATIENCE = timedelta(seconds=10)
@@ -19,6 +20,7 @@ class SpoolOptions:
     password: str | None = None
     server_uid: int | None = None  # the user that must run the servers on this machine; None: any
     api_prefix: str = API_PREFIX
+    trust: ServerTrust | None = None  # of the servers' certificates; None: in clear
     role: str = "delivery"
     process: str = ""
     pool: str = "default"
@@ -40,5 +42,6 @@ class SpoolOptions:
             password=self.password,
             inbox_prefix=f"_INBOX_{self.role}",
             api_prefix=self.api_prefix,
+            trust=self.trust,
             server_uid=self.server_uid,
         )

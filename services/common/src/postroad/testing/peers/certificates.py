@@ -11,8 +11,19 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 
-def tls_pair(hostname: str, organisation: str, *, rsa_key: bool = False) -> tuple[str, str]:
-    """Return certificate and key as PEM; `organisation` distinguishes one from another."""
+def tls_pair(
+    hostname: str,
+    organisation: str,
+    *,
+    also: tuple[str, ...] = (),
+    rsa_key: bool = False,
+    ends_in: timedelta = timedelta(days=1),
+) -> tuple[str, str]:
+    """
+    Return certificate and key as PEM; `organisation` distinguishes one from another.
+
+    The certificate is for `also`, too, and is its own authority.
+    """
     key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = (
         rsa.generate_private_key(65537, 2048)
         if rsa_key
@@ -20,6 +31,7 @@ def tls_pair(hostname: str, organisation: str, *, rsa_key: bool = False) -> tupl
     )
     names = [(NameOID.COMMON_NAME, hostname), (NameOID.ORGANIZATION_NAME, organisation)]
     subject = x509.Name([x509.NameAttribute(*each) for each in names])
+    hosts = [x509.DNSName(each) for each in (hostname, *also)]
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -27,9 +39,9 @@ def tls_pair(hostname: str, organisation: str, *, rsa_key: bool = False) -> tupl
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(hostname)]), critical=False)
+        .not_valid_before(now - timedelta(hours=2))
+        .not_valid_after(now + ends_in)
+        .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
         .sign(key, hashes.SHA256())
     )
     pem_key = key.private_bytes(

@@ -152,6 +152,11 @@ class NatsServer:
             process.send_signal(number)
             process.wait()
 
+    def reload(self) -> None:
+        """Have it read its configuration and certificates again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     async def restart(self) -> None:
         """Kill it and start it again with the same store and port."""
         self.kill()

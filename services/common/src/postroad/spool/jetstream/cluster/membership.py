@@ -1,13 +1,11 @@
 """
 The live processes of the cluster: one session key for each process, renewed while it lives.
 
-The key names the role, because a role may write only its own keys
-(`spool.jetstream.cluster.stored_sessions`).
-
-A key lives 18 s and is renewed every 3 s by compare-and-set. Nobody is notified when a key expires,
-so all sessions are read every 3 s. After the death of a JetStream leader there may be no renewals
-for 9 s; shorter times would stop all lanes at once. A process whose last confirmed renewal was sent
-15 s ago must consider itself dead, because others will, 3 s later.
+A role may write only keys with its own name. A key lives 18 s and is renewed every 3 s by compare-
+and-set. Nobody is notified when a key expires, so all sessions are read every 3 s. After the death
+of a JetStream leader there may be no renewals for 9 s; shorter times would stop all lanes at once.
+A process whose last confirmed renewal was sent 15 s ago must consider itself dead, because others
+will, 3 s later.
 
 The keys are in the servers' memory. They are all lost when every server was down. A single server
 then loses the bucket as well: the operator creates it again, and all others wait for it. A process
@@ -27,13 +25,7 @@ from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.errors import SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.jetstream.cluster.recollection import Recollection, is_earlier_life, with_others
-from postroad.spool.jetstream.cluster.stored_sessions import (
-    SESSION_KEYS,
-    encode,
-    read_sessions,
-    session_key,
-)
-from postroad.spool.jetstream.cluster.takers import NOTED_AGAIN, Takers
+from postroad.spool.jetstream.cluster.takers import Takers, encode, read_sessions, session_key
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated
 from postroad.spool.jetstream.timings import Timings
 from postroad.spool.metrics import INTERNAL_ERRORS, SESSIONS_LOST
@@ -60,6 +52,7 @@ class Membership:
         self._remake = remake  # creates a lost bucket again; None if this process may not
         self._is_full = is_full  # whether this process refuses new mail
         self._info = info
+        self._key = session_key(info)
         self._timings = timings
         self._doubts_after = timings.self_doubt.total_seconds()
         self._revision = 0
@@ -230,7 +223,7 @@ class Membership:
             return
         try:
             await self._takers.note(self._info)
-            self._note_again = now + NOTED_AGAIN.total_seconds()
+            self._note_again = now + Takers.NOTED_AGAIN.total_seconds()
         except SpoolFull as error:
             # Mail that leaves makes room. The note is needed only if all servers fail meanwhile.
             log.debug("the note that this process takes mail is written later", error=str(error))
@@ -241,10 +234,6 @@ class Membership:
             self._key, value, expected=expected, lifetime=self._timings.session_life
         )
 
-    @property
-    def _key(self) -> str:
-        return session_key(self._info)
-
     async def look(self) -> Sequence[SessionInfo]:
         """Read all sessions now."""
         if self._info.taking:
@@ -252,7 +241,7 @@ class Membership:
                 await self._read_memory()
             except SpoolUnavailable as error:  # writes fail: no lane can be taken either
                 log.debug("the servers' memory has no name yet", error=str(error))
-        found, revision = await read_sessions(self._bucket, SESSION_KEYS)
+        found, revision = await read_sessions(self._bucket)
         if self.remembers:
             found = with_others(found, self._recollection.sessions)
         elif revision < self._looked:

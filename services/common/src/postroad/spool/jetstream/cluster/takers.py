@@ -1,5 +1,6 @@
 """
-Notes on disk of the processes that take mail, in case the servers lose their memory.
+Sessions as they are stored, and notes on disk of the processes that take mail, in case the servers
+lose their memory.
 
 Sessions and lane owners are in the servers' memory. If that is lost, a process that starts then
 finds nobody, while others are alive and own lanes. So each process writes a note on disk before it
@@ -7,29 +8,37 @@ owns lanes, and deletes the note at its end.
 
 The memory has a name, which the first process that finds none writes into it. Another name means
 that the memory was lost. A session has the name of the memory that holds all claims of its process.
+
+The servers let each role write only keys with its own name. So the key says who wrote a session,
+and one that gives another role or id is not read. Only delivery takes mail: that another role does,
+or uses connections, is not believed either.
 """
 
-from dataclasses import replace
-from datetime import timedelta
+import json
+import sys
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.errors import SpoolError, SpoolUnavailable
-from postroad.spool.jetstream.cluster.stored_sessions import encode, read_sessions
-from postroad.spool.jetstream.nats.key_value import Bucket, Outdated
+from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
+SESSION_KEYS = "session.>"
+_TAKES = "delivery"
 _MEMORY = "memory"
 _NOTES = "taker"
-# After a crash a note expires by itself. A live process renews its note long before.
+# After a crash a note expires by itself.
 _LASTS = timedelta(days=1)
-NOTED_AGAIN = timedelta(hours=1)
 
 
 class Takers:
     """The name of the servers' memory, and the notes on disk. All raise SpoolUnavailable."""
+
+    NOTED_AGAIN = timedelta(hours=1)  # so often a live process renews its note
 
     def __init__(self, presence: Bucket, disk: Bucket) -> None:
         self._presence = presence
@@ -66,3 +75,59 @@ class Takers:
             log.debug(
                 "the note of a process that takes mail stays until it expires", error=str(error)
             )
+
+
+def session_key(info: SessionInfo) -> str:
+    """Return the key of a session: a role may write under its own name only."""
+    return f"session.{info.role}.{info.session_id}"
+
+
+def encode(info: SessionInfo) -> bytes:
+    """Encode a session as it is stored."""
+    return json.dumps(asdict(info), default=str).encode()
+
+
+async def read_sessions(bucket: Bucket, keys: str = SESSION_KEYS) -> tuple[list[SessionInfo], int]:
+    """Return the sessions stored under keys of a bucket, and the last revision."""
+    found: list[SessionInfo] = []
+    after, pending = 0, 1
+    while pending:
+        page = await bucket.changes(keys, after=after)
+        for message in page.messages:
+            after = message.sequence
+            if not is_deletion(message):
+                info = _believed(bucket.key_of(message), _decode(message.data))
+                found += [info] if info is not None else []
+        pending = page.pending if page.messages else 0
+    return found, after
+
+
+def _decode(data: bytes) -> SessionInfo | None:
+    try:
+        said = json.loads(data)
+        return SessionInfo(
+            session_id=str(said["session_id"]),
+            role=str(said["role"]),
+            process=str(said["process"]),
+            pool=str(said["pool"]),
+            generation=int(said["generation"]),
+            started=datetime.fromisoformat(said["started"]),
+            taking=said.get("taking") is True,
+            full=said.get("full") is True,
+            unserved=tuple(str(pool) for pool in said.get("unserved", ())),
+            stale=said.get("stale") is True,
+            left_open=tuple((str(name), int(count)) for name, count in said.get("left_open", ())),
+            settled=int(said.get("settled", sys.maxsize)),
+            awaits=int(said.get("awaits", 0)),
+            memory=str(said.get("memory", "")),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None  # of another release, or not a session: it counts as owning nothing
+
+
+def _believed(key: str, info: SessionInfo | None) -> SessionInfo | None:
+    """Return what is believed of a session; the notes of takers have no role in their keys."""
+    _, *roles, session_id = key.split(".")
+    if info is None or session_id != info.session_id or roles not in ([], [info.role]):
+        return None
+    return info if info.role == _TAKES else replace(info, taking=False, unserved=(), left_open=())

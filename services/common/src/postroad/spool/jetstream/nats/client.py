@@ -8,15 +8,15 @@ block and handed over at once, and all messages posted in one turn of the event 
 Both paths use one connection, so the order of messages is kept.
 
 It uses private parts of the client (`_ps`, `_pending`, `_pongs`, `_process_msg`,
-`_connect_command`, and the size of reads), so nats-py is pinned. tests/spool/test_fast_client.py
-fails with a version whose private parts differ.
+`_connect_command`, and the size of reads; `spool.jetstream.nats.tls` others), so nats-py is pinned.
+tests/spool/test_fast_client.py fails with a version whose private parts differ.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 
 from nats.aio import client as nats_client
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import ProtocolError
@@ -24,6 +24,7 @@ from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from postroad.mail.valueclass import valueclass
 from postroad.spool.jetstream.nats.loopback import KERNEL_TELLS, peer_uid
+from postroad.spool.jetstream.nats.tls import ServerTrust, TlsClient
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -106,12 +107,17 @@ class Listening:
         await self._subscription.unsubscribe()
 
 
-class FastClient(Client):
+class FastClient(TlsClient):
     """The client: it adds `listen` and `post` to nats-py's subscribe and publish."""
 
-    def __init__(self, *, server_uid: int | None = None) -> None:
-        """With `server_uid`, a server that another user of this machine runs is sent nothing."""
-        super().__init__()
+    def __init__(self, *, server_uid: int | None = None, trust: ServerTrust | None = None) -> None:
+        """
+        Take what makes a server the right one; any other is sent nothing.
+
+        With `server_uid`, that user of this machine has to run it. With `trust`, it has to have a
+        certificate.
+        """
+        super().__init__(trust)
         self._server_uid = server_uid
         self.listeners: dict[int, Listener] = {}
         self._ps = _FastParser(self)
@@ -131,7 +137,8 @@ class FastClient(Client):
         """Close the connection at once, and drop unsent data."""
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
-            writer.transport.abort()
+            with contextlib.suppress(AttributeError):  # of a TLS transport that was closed twice
+                writer.transport.abort()
 
     def _connect_command(self) -> bytes:
         """

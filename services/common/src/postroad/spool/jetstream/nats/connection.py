@@ -20,6 +20,7 @@ from postroad.process.background.backoff import Backoff
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.client import FastClient
+from postroad.spool.jetstream.nats.tls import ServerTrust
 from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.telemetry.logs import get_logger
 
@@ -48,6 +49,7 @@ class Access:
     password: str | None = None
     inbox_prefix: str = "_INBOX"
     api_prefix: str = API_PREFIX
+    trust: ServerTrust | None = None  # None: connections are in clear
     server_uid: int | None = None  # the user that must run the servers on this machine; None: any
 
 
@@ -120,24 +122,30 @@ class NatsLink:
             "token": access.token,
             "user": access.user,
             "password": access.password,
+            "tls_hostname": access.trust.name if access.trust else None,
         }
-        client = FastClient(server_uid=access.server_uid)
-        await client.connect(
-            servers=list(access.servers),
-            name=access.name,
-            inbox_prefix=access.inbox_prefix.encode(),
-            allow_reconnect=True,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=_RECONNECT_PAUSE,  # type: ignore[arg-type]  # fractions will do
-            connect_timeout=2,
-            ping_interval=_PING_INTERVAL,
-            pending_size=_PENDING,
-            error_cb=self._on_error,
-            disconnected_cb=self._on_disconnect,
-            reconnected_cb=self._on_reconnect,
-            closed_cb=self._on_closed,
-            **{name: value for name, value in options.items() if value is not None},
-        )
+        client = FastClient(server_uid=access.server_uid, trust=access.trust)
+        try:
+            await client.connect(
+                servers=list(access.servers),
+                name=access.name,
+                inbox_prefix=access.inbox_prefix.encode(),
+                allow_reconnect=True,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=_RECONNECT_PAUSE,  # type: ignore[arg-type]  # fractions will do
+                connect_timeout=2,
+                ping_interval=_PING_INTERVAL,
+                pending_size=_PENDING,
+                tls_handshake_first=access.trust is not None,
+                error_cb=self._on_error,
+                disconnected_cb=self._on_disconnect,
+                reconnected_cb=self._on_reconnect,
+                closed_cb=self._on_closed,
+                **{name: value for name, value in options.items() if value is not None},
+            )
+        except BaseException:
+            client.drop()  # what it had begun with a server that does not answer as it should
+            raise
         self._client = client
         self._jetstream = client.jetstream(timeout=5, prefix=access.api_prefix)
         for listener in self._listeners:
