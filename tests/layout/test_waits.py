@@ -14,6 +14,7 @@ TESTS = Path(__file__).parents[1]
 EXCEPTIONS = {
     "cluster/test_05_nodes.py": "a node is cut off for a minute",
     "delivery/test_edits.py": "that mail waits at a site, and stays there, is no event",
+    "delivery/test_withdrawn_smarthosts.py": "that no connection more is opened is no event",
     "end_to_end/test_message_path.py": "what runs without mail has to be seen",
     "ingress/test_deadlines.py": "a client that is slow",
     "ingress/test_proxied.py": "the two parts of a header come one after the other",

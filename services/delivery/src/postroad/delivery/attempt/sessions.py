@@ -53,7 +53,9 @@ class SiteSessions:
         site = self._site
         if not await load.consumer.confirm(load.leased):  # nor may its site's lane be ours any more
             raise load.lease_lost
-        await self._context.pool.make_room({site.key: site.limiter, site.name: site.total.limiter})
+        await self._context.pool.make_room(
+            {site.key: site.limiter, site.total.claimed_as: site.total.limiter}
+        )
         timeouts = self._context.timeouts
         if site.is_hurried(time.monotonic()):
             timeouts = timeouts.hurried
@@ -97,4 +99,4 @@ class SiteSessions:
 
     @property
     def _under(self) -> Under:
-        return self._site.name, self._site.key
+        return self._site.total.claimed_as, self._site.key

@@ -70,7 +70,7 @@ class SiteAssignment:
         pools = PoolEdits(context.spool, self.dispatcher.sharing)
         self.sites = Sites(context.in_hand, pools.share)
         self.renewal = Renewal(
-            context.consumer,
+            context,
             self.sites,
             pools,
             self.dispatcher,

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from datetime import timedelta
 
+from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.dispatcher import SiteDispatcher
 from postroad.delivery.routing.egress_paths import EgressPaths, same_hosts
 from postroad.delivery.routing.sources import draw
@@ -20,7 +21,7 @@ from postroad.delivery.sites.total import SiteTotal
 from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.policy.model import EgressPath
 from postroad.policy.snapshot import Snapshot
-from postroad.spool.interface import LeasedRecord, RecordConsumer
+from postroad.spool.interface import LeasedRecord
 
 PATIENCE = timedelta(seconds=10)
 
@@ -76,14 +77,14 @@ class Renewal:
 
     def __init__(
         self,
-        consumer: RecordConsumer,
+        context: WorkerContext,
         sites: Sites,
         pools: PoolEdits,
         dispatcher: SiteDispatcher,
         egress_paths: EgressPaths,
         begin_again: Callable[[LeasedRecord], None],
     ) -> None:
-        self._consumer = consumer
+        self._context = context
         self._sites = sites
         self._pools = pools
         self._dispatcher = dispatcher
@@ -102,18 +103,15 @@ class Renewal:
         """Apply a configuration to all mail, also to records that wait at a site."""
         if snapshot is self._heeded:
             return
-        meeting: Collection[SiteTotal[Site]] = ()
-        if snapshot is not None:
-            egress_paths = [relay.egress_path for relay in snapshot.relays.values()]
-            self._consumer.know_pools({path.pool for path in egress_paths})
-            meeting = self._pools.heed(snapshot, self._sites)
-            self._sites.renew({path.name: path.limits for path in egress_paths})
         leaving: list[WaitingRecord] = []
         for site in self._sites:
             if site.waiting:
                 leaving += self._leave(site, snapshot)
                 if (first := site.first()) is not None:
                     self._sites.go_on(site, first.egress_path)
+        meeting = self._apply(snapshot) if snapshot is not None else ()
+        for site in self._sites:
+            if site.waiting:
                 self._dispatcher.pump(site)  # a limit may have been raised
         for total in meeting:
             self._dispatcher.resume(total)  # some of its mail may have gone to another pool
@@ -122,6 +120,15 @@ class Renewal:
         for waiting in leaving:
             self._begin_again(waiting.leased)
         self.go_on()
+
+    def _apply(self, snapshot: Snapshot) -> Collection[SiteTotal[Site]]:
+        """Apply pools, smarthosts and limits to all sites; return those that pools share now."""
+        paths = [relay.egress_path for relay in snapshot.relays.values()]
+        self._context.consumer.know_pools({path.pool for path in paths})
+        self._sites.turn({path.name: path for path in paths}, self._context.attempts.pool)
+        meeting = self._pools.heed(snapshot, self._sites)
+        self._sites.renew({path.name: path.limits for path in paths})
+        return meeting
 
     def waits(self, leased: LeasedRecord) -> bool:
         """Keep a record if it must wait for a newer configuration; return whether it does."""

@@ -43,7 +43,7 @@ from postroad.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 _TICK = 0.5  # seconds
-_IDLE = 5.0  # seconds without mail, after which a claim is given up
+IDLE = 5.0  # seconds without mail, after which a claim is given up
 _LIFETIME = timedelta(minutes=30)
 _RENEWED = 600.0  # seconds
 
@@ -58,15 +58,21 @@ class _Step(Enum):
 
 @dataclass(slots=True, eq=False)
 class _Share:
-    """This process's portion of a site."""
+    """This process's portion of a site, and the name of the record with its claim."""
 
     total: SiteTotal[Site]
+    record: str
     claims: tuple[Claim, ...] = ()  # when last read
     holds: int = 0
     asked: float = 0.0
     used: float = 0.0  # when it last had mail
     asking: bool = False
     alone_since: float | None = None  # since when nobody else uses it, or will
+
+    @property
+    def is_former(self) -> bool:
+        """Whether the site has other smarthosts by now, and so another record."""
+        return self.record != self.total.claimed_as
 
 
 class Sharing:
@@ -94,28 +100,34 @@ class Sharing:
         """Note the configuration in force. `totals` may have been in use unshared until now."""
         now = asyncio.get_running_loop().time()
         for total in totals:
-            if total.is_shared and total.name not in self._shares and self._is_begun(total, now):
-                holds = total.limiter.connections + self._pool.count(total.name)
-                share = self._shares[total.name] = _Share(total, holds=holds, used=now)
-                self.settled.owe(total.name)
+            share = self._shares.get(total.claimed_as)
+            if share is not None and share.total is total:
+                continue
+            if total.is_shared and self._is_begun(total, now):
+                share = self._share_of(total)
+                share.holds = total.limiter.connections + self._pool.count(total.claimed_as)
+                share.used = now
+                self.settled.owe(share.record)
                 self._adjust_soon(share)
         self.settled.heed(generation, hurry=changes)
 
     def _is_begun(self, total: SiteTotal[Site], now: float) -> bool:
-        limiter = total.limiter
-        return bool(limiter.connections or self._pool.count(total.name)) or limiter.remembers(now)
+        is_open = total.limiter.connections or self._pool.count(total.claimed_as)
+        return bool(is_open) or total.limiter.remembers(now)
 
     def ask(self, total: SiteTotal[Site]) -> None:
         """Claim a portion of a shared site that has mail and no connection left."""
         if not total.is_shared:
             return
-        share = self._shares.get(total.name)
-        if share is None:
-            share = self._shares[total.name] = _Share(total)
-        share.total = total  # it may have been forgotten and created again
+        share = self._share_of(total)
         share.used = asyncio.get_running_loop().time()
         if not share.claims:
             self._adjust_soon(share)
+
+    def _share_of(self, total: SiteTotal[Site]) -> _Share:
+        share = self._shares.setdefault(total.claimed_as, _Share(total, total.claimed_as))
+        share.total = total  # it may have been forgotten and created again
+        return share
 
     async def run(self) -> None:
         """Follow the claims of others and our own demand, until cancelled."""
@@ -152,15 +164,17 @@ class Sharing:
 
     def _due(self, share: _Share, now: float) -> _Step | None:
         """Return how the record must be changed, None if it is up to date."""
-        if self.settled.owes(share.total.name):
+        if share.is_former:
+            return _Step.LEAVE
+        if self.settled.owes(share.record):
             return _Step.WRITE
-        if now - share.used >= _IDLE and not self._is_used(share):
+        if now - share.used >= IDLE and not self._is_used(share):
             return _Step.LEAVE
         return _Step.CLAIM if self._is_outdated(share, now) else None
 
     def _has_surplus(self, share: _Share) -> bool:
         """Whether there are more idle sessions than allowed."""
-        return self._pool.count(share.total.name) > share.total.limiter.idle_room
+        return self._pool.count(share.total.claimed_as) > share.total.limiter.idle_room
 
     def _is_outdated(self, share: _Share, now: float) -> bool:
         """Whether the record differs from what it should be."""
@@ -190,8 +204,9 @@ class Sharing:
         return now - share.alone_since >= rate.window.total_seconds()
 
     def _is_used(self, share: _Share) -> bool:
-        total = share.total
-        return total.is_shared and (total.sends or self._pool.count(total.name) > 0)
+        total = share.total  # a smarthost that is back has connections in use without mail here
+        busy = total.sends or total.limiter.connections or self._pool.count(total.claimed_as)
+        return total.is_shared and bool(busy)
 
     def _demand(self, share: _Share) -> SiteDemand:
         total = share.total
@@ -201,7 +216,7 @@ class Sharing:
             busy=total.limiter.connections,
             wants=total.has_line and not total.limiter.has_slot,
             held=share.holds,
-            idle=self._pool.count(total.name),
+            idle=self._pool.count(total.claimed_as),
             outdated=total.outdated,
         )
 
@@ -215,8 +230,9 @@ class Sharing:
     async def _adjust(self, share: _Share) -> None:
         total = share.total
         try:
-            if not self.settled.owes(total.name):  # others wait for that, and quitting takes time
-                idle = self._pool.surplus(total.name, total.limiter.idle_room)
+            # Others wait for what is owed, and quitting takes time.
+            if not self.settled.owes(share.record):
+                idle = self._pool.surplus(total.claimed_as, total.limiter.idle_room)
                 await asyncio.gather(*(session.quit() for session in idle))
             now = asyncio.get_running_loop().time()
             step = self._due(share, now)  # again, since idle sessions were closed meanwhile
@@ -227,17 +243,18 @@ class Sharing:
                 if step is _Step.WRITE:
                     await self._windows.note(total)
                 await self._claim(share)
-                self.settled.wrote(total.name)
+                if share.total is total:
+                    self.settled.wrote(share.record)
         except SpoolError as error:
             log.debug("a portion cannot be claimed", site=total.name, error=str(error))
         finally:
             share.asking = False
 
     async def _claim(self, share: _Share) -> None:
-        total = share.total
-        outcome: list[SitePortion] = []
+        outcome: list[tuple[SiteTotal[Site], SitePortion]] = []
 
         def decide(view: SiteView) -> bytes:
+            total = share.total
             claims = [c for c in decode(view.record)[1] if c.owner in view.live]
             certain = view.certain and view.settled >= total.since
             alone = certain and self._is_alone(total, claims)
@@ -245,12 +262,14 @@ class Sharing:
             portion = portioned(claims, self._demand(share), certain=certain)
             if total.is_shared and portion.connections < total.limiter.limits.connections:
                 total.lease(portion.connections, total.limiter.limits.message_rate)
-            outcome.append(portion)
-            return encode(total.name, portion.claims)
+            outcome.append((total, portion))
+            return encode(share.record, portion.claims)
 
-        await self._change(total.name, decide)
-        portion = outcome[-1]
+        await self._change(share.record, decide)
+        total, portion = outcome[-1]
         share.claims = portion.claims
+        if share.is_former or share.total is not total:
+            return  # an edit came in between
         if share.alone_since is not None and self._is_over(share, share.asked):
             await self._go_on_alone(share)
             return
@@ -271,12 +290,12 @@ class Sharing:
     async def _go_on_alone(self, share: _Share) -> None:
         """Stop using claims. After an edit in between, what is used is written again instead."""
         total, since = share.total, share.total.since
-        self.settled.owe(total.name)
-        await self._withdraw(total.name)
+        self.settled.owe(share.record)
+        await self._withdraw(share.record)
         if total.ends and total.since == since:
-            del self._shares[total.name]
+            del self._shares[share.record]
             total.unshare()
-            self.settled.wrote(total.name)
+            self.settled.wrote(share.record)
             self._windows.look_again()
             self._resume(total)
         else:
@@ -286,13 +305,13 @@ class Sharing:
     async def _leave(self, share: _Share) -> None:
         """Give up the portion of a site without mail."""
         total = share.total
-        if total.is_shared:
+        if total.is_shared and not share.is_former:
             total.lease(0, total.limiter.limits.message_rate)
-
-        await self._withdraw(total.name)
+        await self._withdraw(share.record)
+        self.settled.wrote(share.record)
         share.claims, share.holds = (), 0
-        if not self._is_used(share):
-            del self._shares[total.name]
+        if share.is_former or not self._is_used(share):
+            del self._shares[share.record]
 
     async def _withdraw(self, name: str) -> None:
         """Take this process's claim out of the record."""

@@ -3,6 +3,8 @@ Decides which sites are shared by several pools, from the pools of the Relays. N
 
 Relays of several pools may send to one site if they deliver by MX. After an edit, the former pool
 of a Relay may still have connections in use. So a site whose pool changed is shared for a while.
+If its smarthosts change meanwhile, the sharing begins anew: they may be hosts of an earlier edit,
+which the former pool still has connections to.
 """
 
 from collections.abc import Iterable
@@ -34,7 +36,7 @@ class Pools:
     """The pools of all Relays, and where they meet. Times are seconds by a monotonic clock."""
 
     def __init__(self) -> None:
-        self._pools: dict[str, str] | None = None  # by Relay
+        self._paths: dict[str, EgressPath] | None = None  # by Relay
         self._by_mx: frozenset[str] = frozenset()
         self._several = False
         self._at_mx: Meeting | None = None
@@ -73,13 +75,13 @@ class Pools:
         by_mx = frozenset(path.pool for path in paths if path.by_mx)
         several = unsure or len(by_mx) > 1
         ending = _ending(generation, now)
-        before, self._pools = self._pools, {path.name: path.pool for path in paths}
+        before, self._paths = self._paths, {path.name: path for path in paths}
         changes = generation < self._generation
         if changes:
             self._begin_anew(generation)
         self._generation = generation
         if before is not None:
-            moved = [n for n, pool in self._pools.items() if before.get(n, pool) != pool]
+            moved = [path.name for path in paths if self._moves(before.get(path.name, path), path)]
             self._moved.update(dict.fromkeys(moved, ending))
             changes = changes or bool(moved)
         if several != self._several or by_mx != self._by_mx:
@@ -89,6 +91,11 @@ class Pools:
                 self._at_mx, changes = ending, True
             self._several, self._by_mx = several, by_mx
         return changes
+
+    def _moves(self, before: EgressPath, now: EgressPath) -> bool:
+        if before.pool != now.pool:
+            return True
+        return now.name in self._moved and before.smarthosts != now.smarthosts
 
     def _begin_anew(self, generation: int) -> None:
         """Let others settle this generation: after a restore of the queue, numbers begin anew."""

@@ -3,7 +3,7 @@ The sites of a process: creates them, counts their shares of the places, and for
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from postroad.delivery.routing.egress_paths import same_hosts
 from postroad.delivery.sites.limits import SiteLimiter
@@ -28,6 +28,7 @@ class Sites:
     """
 
     def __init__(self, in_hand: int, share: Callable[[SiteTotal[Site], str], None]) -> None:
+        self._turned: set[tuple[str, str]] = set()  # sites whose smarthosts changed
         self._sites: dict[tuple[str, str], Site] = {}
         self._totals: dict[str, SiteTotal[Site]] = {}
         self._withdrawn: list[Site] = []  # sites with replaced smarthosts and connections in use
@@ -54,8 +55,10 @@ class Sites:
     def go_on(self, site: Site, egress_path: EgressPath) -> None:
         """Apply an edited egress path that still has some of the site's hosts."""
         if site.hosts is not egress_path.smarthosts:
+            self._turned.add(site.key)
             _turn_to(site, egress_path.smarthosts)
             self._count_withdrawn(site)
+            self._count_elsewhere(site)
         if site.limiter.limits != egress_path.limits:
             site.adopt(egress_path.limits)
 
@@ -69,7 +72,8 @@ class Sites:
     def _new(self, name: str, egress_path: EgressPath) -> Site:
         total = self._totals.get(name)
         if total is None:
-            total = self._totals[name] = SiteTotal(name, by_mx=egress_path.by_mx)
+            total = SiteTotal(name, by_mx=egress_path.by_mx, own=egress_path.limits)
+            self._totals[name] = total
             self._share(total, egress_path.name)
         total.members += 1
         limiter = SiteLimiter(egress_path.limits, leased=True)
@@ -87,26 +91,49 @@ class Sites:
         Connections to the former hosts do not count for the new site, unless these hosts come back.
         The message rate is kept, since it applies to a Relay's smarthosts, whichever they are.
         """
+        self._turned.add(before.key)
         self._drop(before)
         if before.limiter.connections:
             self._withdrawn.append(before)
         site = self._new(before.name, egress_path)
+        _follow(site, before)
         site.limiter.inherit(before.limiter)
         return site
 
+    def turn(self, egress_paths: Mapping[str, EgressPath], pool: SessionPool) -> None:
+        """
+        Apply edited smarthosts, by egress path, after the mail that waited for others has left.
+
+        A Relay's mail may belong to another pool now, whose processes must know what is in use
+        here. Idle sessions of a site whose smarthosts changed are closed: they may be to any of
+        the former ones.
+        """
+        for site in [each for each in self if not each.total.by_mx]:
+            now = egress_paths.get(site.relay)
+            if now is not None and not now.by_mx:
+                self.of(site.name, now)
+        for former in list(self._withdrawn):
+            now = egress_paths.get(former.relay)
+            if now is not None and same_hosts(former.hosts_in_use, now.smarthosts):
+                self.of(former.name, now)
+        for key in self._turned:
+            for session in pool.surplus(key, 0):
+                session.hang_up()
+        self._turned.clear()
+
     def leave(self, lane: str) -> None:
         """Note that a lane went to another process, which must know the connections in use."""
-        for site in self:
+        for site in [*self, *self._withdrawn]:
             site.is_left = site.is_left or site.lane == lane
 
     def left_open(self, pool: SessionPool) -> Mapping[str, int]:
         """Return the open connections at sites of left lanes, by hashed names."""
         counts: Counter[str] = Counter()
-        for site in self:
-            if site.is_left:
-                count = site.limiter.connections + pool.count(site.key)
-                counts.update({named_site(site.name): count, named_site(*site.key): count})
-                site.is_left = count > 0
+        known = [(site, pool.count(site.key)) for site in self if site.is_left]
+        for site, idle in known + [(site, 0) for site in self._withdrawn if site.is_left]:
+            count = site.limiter.connections + idle
+            counts.update(dict.fromkeys([named_site(site.name), *_names(site)], count))
+            site.is_left = count > 0
         return +counts
 
     def heed_elsewhere(self, counts: Mapping[str, int]) -> None:
@@ -117,11 +144,11 @@ class Sites:
 
     def _count_elsewhere(self, site: Site) -> None:
         counts, total = self._elsewhere, site.total
-        site.limiter.elsewhere = counts.get(named_site(*site.key), 0) if counts else 0
+        of_path = max((counts.get(name, 0) for name in _names(site)), default=0) if counts else 0
+        of_all = counts.get(named_site(site.name), 0) if counts and total.by_mx else of_path
+        site.limiter.elsewhere = of_path
         # Where several pools meet, those processes have claims of their own.
-        counted = counts and (total.ends or not total.is_shared)
-        count = counts.get(named_site(site.name), 0) if counted else 0
-        total.limiter.elsewhere = count
+        total.limiter.elsewhere = of_all if total.ends or not total.is_shared else 0
 
     def renew(self, limits: Mapping[str, SiteLimits]) -> None:
         """Apply the limits of egress paths, by name, also to sites without mail."""
@@ -170,16 +197,40 @@ class Sites:
             del self._totals[site.name]
 
 
+def _names(site: Site) -> list[str]:
+    """
+    Return the hashed names for the connections of an egress path at a site.
+
+    There is one for each smarthost: what is in use at others does not count after an edit.
+    """
+    if site.total.by_mx:
+        return [named_site(*site.key)]
+    return [named_site(*site.key, host) for host in _endpoints(site.hosts_in_use)]
+
+
+def _endpoints(hosts: Iterable[Smarthost]) -> list[str]:
+    return sorted({f"{host.host}:{host.port}" for host in hosts})
+
+
 def _turn_to(site: Site, hosts: tuple[Smarthost, ...]) -> None:
     """Set a site's smarthosts; the former ones may still have connections in use."""
     kept = site.hosts_in_use if site.limiter.connections else ()
     site.hosts_in_use = hosts + tuple(host for host in kept if host not in hosts)
     site.hosts = hosts
+    if hosts:  # what was claimed of others does not count
+        site.total.claimed_as = " ".join([site.name, *_endpoints(hosts)])
 
 
 def _count_for(heir: Site, former: Site) -> None:
     """Count the connections of a replaced site for another one, until they are closed."""
     former.heir = heir
+    _follow(heir, former)
     heir.hosts_in_use += former.hosts_in_use
     heir.limiter.connections += former.limiter.connections
     heir.total.limiter.connections += former.limiter.connections
+
+
+def _follow(heir: Site, former: Site) -> None:
+    """Keep the lane of a replaced site, which may have gone to another process."""
+    heir.lane = heir.lane or former.lane
+    heir.is_left = heir.is_left or former.is_left

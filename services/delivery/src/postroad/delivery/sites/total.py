@@ -40,6 +40,7 @@ class SiteTotal(Generic[Member]):
     outdated: bool = False  # whether `own` was edited, and nothing was sent since
     since: int = 0  # the configuration by which the site is shared
     ends: bool = False  # whether only one pool sends there by that configuration
+    claimed_as: str = ""  # the name of the record with the connections that processes claim
     former: tuple[Slice, ...] | None = None  # of a shared site: what others have begun, by the disk
     former_losses: int = 0  # how often records in memory had been lost when `former` was right
     _leased: SiteLimits | None = None  # of a shared site: what this process may use
@@ -49,6 +50,7 @@ class SiteTotal(Generic[Member]):
 
     def __post_init__(self) -> None:
         self.limiter.leased = self.by_mx
+        self.claimed_as = self.claimed_as or self.name
 
     def joins(self, limits: SiteLimits) -> None:
         """Note that a member with these limits begins to send."""
