@@ -165,6 +165,19 @@ def test_the_better_proof_has_the_name_however_young(
     assert "domain.shop.d" not in outcome.entries
 
 
+def test_a_domain_whose_old_name_is_proven_elsewhere_receives_by_its_new_one() -> None:
+    """Its manifest has a mistake in how it sends, so its last good form would stay in force."""
+    before = compiled(SHOP, *OTHERS, claims=judged())
+    renamed = SHOP.replace("bank.example", "new.example").replace("name: out", "name: typo")
+    claims = judged({"work": Evidence(ClaimBasis.TXT)})
+    after = compiled(renamed, WORK, *OTHERS, last_good=before, claims=claims)
+    assert set(hosts(after).values()) == {"work"}
+    entry = after.entries["domain.shop.d"]
+    assert isinstance(entry, Domain)
+    assert entry.domain == "new.example"
+    assert reasons(after, Kind.DOMAIN, "d", "shop")[:2] == ["RelayNotFound", "RelayNotFound"]
+
+
 @pytest.mark.parametrize("claim", [ClaimBasis.TXT, ClaimBasis.MX])
 def test_of_equal_proofs_the_oldest_has_the_name(claim: ClaimBasis) -> None:
     dns = {"shop": Evidence(claim), "work": Evidence(claim)}

@@ -267,12 +267,31 @@ def test_a_broken_domain_keeps_its_name() -> None:
     assert reasons(after, Kind.DOMAIN, "b") == ["DomainConflict", "DomainConflict"]
 
 
-def test_a_domain_that_changed_its_name_keeps_neither_from_another() -> None:
+def test_a_domain_whose_old_name_is_taken_receives_by_its_new_one_in_spite_of_a_mistake() -> None:
     before = compiled(RECEIVING % "x", SHARED % "{from: All}")
-    renamed = (RECEIVING % "x").replace("a.example", "b.example")
+    renamed = (RECEIVING % "x").replace("a.example", "b.example").replace("shared", "typo")
     other = SENDING % ("other", ", namespace: x", "a.example")
-    after = compiled(other, renamed, last_good=before)
-    assert list(after.entries) == ["domain.x.other"]
+    texts = (SHARED % "{from: All}", other, renamed)
+    after = compiled(*texts, last_good=before)
+    domains = [each for each in after.entries.values() if isinstance(each, Domain)]
+    assert {each.key.name: each.domain for each in domains} == {
+        "a": "b.example",
+        "other": "a.example",
+    }
+    assert compiled(*texts, last_good=after) == after
+    assert reasons(after, Kind.DOMAIN, "other", "x") == []
+    [ready, *_] = after.conditions[Reference(Kind.DOMAIN, ObjectKey("x", "a"))]
+    assert ready.message == "there is no Relay mail/typo; declare it, or name another"
+
+
+def test_a_broken_domain_whose_name_is_taken_is_gone_by_its_mistake_alone() -> None:
+    before = compiled(RECEIVING % "x", SHARED % "{from: All}")
+    broken = (RECEIVING % "x").replace("send:", "snd:")
+    texts = (SHARED % "{from: All}", SENDING % ("other", ", namespace: x", "a.example"), broken)
+    after = compiled(*texts, last_good=before)
+    assert set(after.entries) == {"relay.mail.shared", "domain.x.other"}
+    assert reasons(after, Kind.DOMAIN, "a", "x") == ["Invalid", "Invalid"]
+    assert compiled(*texts, last_good=after) == after
 
 
 LOGIN = "kind: Client\nmetadata: {name: %s, namespace: x}\n"

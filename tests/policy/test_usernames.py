@@ -117,6 +117,42 @@ def test_who_has_a_username_keeps_it_though_an_older_client_wants_it_later() -> 
     assert reasons(after, Kind.CLIENT, "c", "shop") == ["UsernameConflict", "UsernameConflict"]
 
 
+def test_who_loses_the_short_name_keeps_the_long_one_however_often_it_is_compiled() -> None:
+    """An older Client of the same namespace has wanted the username for long, too."""
+    has, old = client("shop", 2, "web"), client("shop", 1, "web", name="old")
+    texts = (*has, *old)
+    published = compiled(*has, claims=CLUSTER)
+    published = compiled(*texts, last_good=published, claims=CLUSTER)
+    better = client("mail", 3, "web")
+    for _ in range(3):
+        published = compiled(*texts, *better, last_good=published, claims=CLUSTER)
+        assert list(published.entries) == ["client.mail.c", "client.shop.c"]
+    published = compiled(*texts, last_good=published, claims=CLUSTER)  # the better one is deleted
+    entry = published.entries["client.shop.c"]
+    assert isinstance(entry, Client)
+    assert entry.username == "web"
+
+
+def test_who_has_the_long_form_does_not_come_before_older_ones_for_the_short() -> None:
+    work, mail = client("work", 2, "web"), client("mail", 3, "web")
+    published = compiled(*work, *mail, claims=CLUSTER)
+    shop = client("shop", 1, "web")
+    published = compiled(*work, *shop, last_good=published, claims=CLUSTER)  # mail's is deleted
+    assert reasons(published, Kind.CLIENT, "c", "shop") == []
+    assert reasons(published, Kind.CLIENT, "c", "work") == ["UsernameConflict", "UsernameConflict"]
+
+
+def test_a_client_that_is_stale_by_its_relay_keeps_its_username_from_older_ones() -> None:
+    """Its Secret names another username meanwhile, which it does not have yet."""
+    before = compiled(*client("shop", 2, "web"), claims=CLUSTER)
+    stale = client("shop", 2, "other", more=", relayRef: {name: typo}")
+    old = client("shop", 1, "web", name="old")
+    after = compiled(*stale, *old, last_good=before, claims=CLUSTER)
+    assert after.entries == before.entries
+    [ready, *_] = after.conditions[Reference(Kind.CLIENT, ObjectKey("shop", "old"))]
+    assert ready.message == "username web belongs to Client shop/c; choose another"
+
+
 def test_a_client_that_loses_the_short_name_keeps_its_login() -> None:
     shop, secret = client("shop", 2, "web")
     before = compiled(shop, secret, claims=CLUSTER)

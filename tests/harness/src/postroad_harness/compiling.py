@@ -1,5 +1,6 @@
 """Compiles manifests that a test gives as texts."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from postroad.manifests.compiler.claims import OF_FILES, Claims
@@ -16,16 +17,22 @@ KEYRINGS = keyrings()
 
 def objects_of(*texts: str, complete: bool = True) -> Objects:
     """Return the objects that the texts declare; apiVersion is filled in."""
+    documents = []
+    for text in texts:
+        (document,) = read_documents(text)
+        assert isinstance(document.value, dict)
+        documents.append(document.value)
+    return objects_from(documents, complete=complete)
+
+
+def objects_from(documents: Iterable[Mapping[str, object]], *, complete: bool = True) -> Objects:
+    """Return the objects that manifests declare, once they are parsed."""
     declared: list[Declared] = []
     secrets = {}
     namespaces = {}
-    for text in texts:
-        (document,) = read_documents(text)
-        raw = document.value
-        assert isinstance(raw, dict)
-        core = raw["kind"] in ("Secret", "Namespace")
-        raw["apiVersion"] = "v1" if core else "postroad.dev/v1alpha1"
-        found = read_object(raw)
+    for document in documents:
+        core = document["kind"] in ("Secret", "Namespace")
+        found = read_object({**document, "apiVersion": "v1" if core else "postroad.dev/v1alpha1"})
         if isinstance(found, SecretObject):
             secrets[found.key] = found.secret
         elif isinstance(found, NamespaceObject):

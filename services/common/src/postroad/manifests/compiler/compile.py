@@ -8,46 +8,36 @@ so: by deleting it, by withdrawing consent, or by an older object with the same 
 
 Order matters only for conflicts: of two objects that claim one name, the older one wins, by
 creation time, then namespace and name; in files, the first one.
+
+Compiling the same objects again on top of what the last compilation published changes no entry. So
+it does not matter how often the operator compiles.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TypeVar
 
-from postroad.manifests.compiler.claims import OF_FILES, Claims, Evidence, Grants, condition
+from postroad.manifests.compiler.bounds import Bound, EgressPools
+from postroad.manifests.compiler.claims import OF_FILES, Claims, Grants
+from postroad.manifests.compiler.clients import Clients
+from postroad.manifests.compiler.domains import Domains
 from postroad.manifests.compiler.entries import (
     UNVERIFIED_LOGIN,
-    client_entry,
-    domain_entry,
     logs_in_unverified,
     quota_entry,
     relay_entry,
 )
-from postroad.manifests.compiler.findings import (
-    REMOVING,
-    Finding,
-    conditions,
-    invalid,
-    refused,
-)
-from postroad.manifests.compiler.pools import EgressPools
-from postroad.manifests.compiler.references import References, allowed_senders
+from postroad.manifests.compiler.findings import Finding, Settled, invalid, refused, settle
+from postroad.manifests.compiler.references import References
 from postroad.manifests.compiler.result import Compiled, Condition, ConditionType, Reason
-from postroad.manifests.compiler.size import Bound
-from postroad.manifests.compiler.usernames import Username, Usernames
-from postroad.manifests.kinds.client import ClientSpec
-from postroad.manifests.kinds.domain import DomainSpec
+from postroad.manifests.compiler.usernames import Usernames
 from postroad.manifests.kinds.quota import QuotaSpec
 from postroad.manifests.kinds.relay import RelaySpec
 from postroad.manifests.objects import Declared, Kind, Objects, Reference
-from postroad.policy.model import Client, Domain, Entry, ObjectKey, Reach
+from postroad.policy.model import Client, Domain, Entry, ObjectKey
 from postroad.policy.secrets.seal import Keyrings, Reader
 from postroad.policy.secrets.verifiers import Verifiers
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.wire.payload import LARGEST_VALUE
-
-_E = TypeVar("_E", bound=Domain | Client)
 
 _IN_FILES = datetime.max.replace(tzinfo=UTC)
 
@@ -72,29 +62,19 @@ def compile_objects(
     """
     last_good = last_good or {}
     verifiers = verifiers or Verifiers(keyrings[Reader.INGRESS], published=last_good.values())
-    compiler = _Compiler(
-        objects,
-        verifiers,
-        last_good,
-        Bound(keyrings, largest_entry),
-        claims,
-        EgressPools(replicated),
-    )
+    bound = Bound(keyrings, largest_entry)
+    compiler = _Compiler(objects, last_good, bound, claims, EgressPools(replicated))
     by_age: dict[Kind, list[Declared]] = {kind: [] for kind in Kind}
     for declared in sorted(objects.declared, key=_age):
         by_age[declared.reference.kind].append(declared)
-    for kind, compile_one in (
-        (Kind.DOMAIN_GRANT, compiler.domain_grant),
-        (Kind.RELAY, compiler.relay),
-        (Kind.DOMAIN, compiler.domain),
-    ):
-        for declared in by_age[kind]:
-            compile_one(declared)
-    compiler.decide_claims(by_age[Kind.DOMAIN])
-    by_age[Kind.CLIENT] = compiler.by_username(by_age[Kind.CLIENT])
-    for kind, compile_one in ((Kind.CLIENT, compiler.client), (Kind.QUOTA, compiler.quota)):
-        for declared in by_age[kind]:
-            compile_one(declared)
+    for declared in by_age[Kind.DOMAIN_GRANT]:
+        compiler.domain_grant(declared)
+    for declared in by_age[Kind.RELAY]:
+        compiler.relay(declared)
+    domains = compiler.domains(by_age[Kind.DOMAIN])
+    compiler.clients(by_age[Kind.CLIENT], domains, verifiers)
+    for declared in by_age[Kind.QUOTA]:
+        compiler.quota(declared)
     return Compiled(
         dict(sorted(compiler.entries.items())), dict(sorted(compiler.conditions.items()))
     )
@@ -112,29 +92,25 @@ class _Compiler:
     def __init__(
         self,
         objects: Objects,
-        verifiers: Verifiers,
         last_good: Mapping[str, Entry],
         bound: Bound,
         claims: Claims,
         pools: EgressPools,
     ) -> None:
-        self._verifiers = verifiers
         self._last_good = last_good
         self._bound = bound
         self._pools = pools
         self._claims = claims
         self._grants = Grants(objects, claims)
-        self._names: dict[tuple[str, str], ObjectKey] = {}  # those that Domains of a namespace have
-        self._domains: dict[str, Domain] = {}  # by name, those that strangers' mail is for
-        self._usernames = Usernames(claims, objects, last_good)
-        self.entries: dict[str, Entry] = {}
+        known = {each.reference.entry_key for each in objects.declared}
+        self._unlisted = (
+            {}
+            if objects.complete
+            else {key: entry for key, entry in last_good.items() if key not in known}
+        )
+        self.entries: dict[str, Entry] = dict(self._unlisted)
         self._references = References(objects, last_good, in_force=self.entries)
         self.conditions: dict[Reference, tuple[Condition, ...]] = {}
-        if not objects.complete:
-            known = {each.reference.entry_key for each in objects.declared}
-            for key, entry in last_good.items():
-                if key not in known:
-                    self._put_in_force(key, entry)
 
     def relay(self, declared: Declared) -> None:
         """Compile a Relay."""
@@ -155,7 +131,7 @@ class _Compiler:
             findings += self._pools.check(spec.egress.pool)
             note = UNVERIFIED_LOGIN if logs_in_unverified(entry) else ""
             findings += self._too_large(declared, entry)
-        self._settle(declared, types, findings, entry, note=note)
+        self._settle(declared, types, findings, entry, note)
 
     def domain_grant(self, declared: Declared) -> None:
         """Compile a DomainGrant: nothing of it is published, its grants are known already."""
@@ -165,99 +141,28 @@ class _Compiler:
             findings.append(refused(Reason.NOT_IN_RELEASE_NAMESPACE, message))
         self._settle(declared, [ConditionType.ACCEPTED], findings, None)
 
-    def domain(self, declared: Declared) -> None:
-        """Compile a Domain; older Domains have claimed their names already."""
-        spec, findings = declared.spec, invalid(declared)
-        key = declared.reference.key
-        entry = kept = self._kept(declared, Domain)
-        large: list[Finding] = []
-        if isinstance(spec, DomainSpec):
-            reference = spec.send.relay_ref if spec.send else None
-            relay = self._references.relay(declared, reference, ("send", "relayRef"), findings)
-            admits = self._references.admitted(spec.allowed_namespaces)
-            entry = domain_entry(key, spec, relay=relay, admits=admits)
-            large = self._too_large(declared, entry)
-            findings += large
-        elif entry is not None:
-            self._references.check_consent(declared, entry.relay, ("send", "relayRef"), findings)
-        # With findings the last good form may stay in force, so its name must be free, too.
-        names = [each.domain for each in (entry, kept if findings else None) if each]
-        for name in names:
-            owner = self._names.get((key.namespace, name))
-            if owner:
-                message = f"{name} is taken by Domain {owner}, which is older; remove one"
-                findings.append(refused(Reason.DOMAIN_CONFLICT, message, "domain"))
-                entry = None
-                break
-        # A mistake in how a Domain sends must not make its incoming mail be refused with 550.
-        fallback = None
-        fitting = kept if large and entry else entry
-        if findings and fitting and fitting.receive:
-            fallback = replace(fitting, sends=False, relay=None)
-        self._settle(declared, [ConditionType.ACCEPTED], findings, entry, fallback)
+    def domains(self, declared: Sequence[Declared]) -> Mapping[str, Domain]:
+        """Compile Domains, given oldest first; return those of strangers' mail, by name."""
+        unlisted = {key: each for key, each in self._unlisted.items() if isinstance(each, Domain)}
+        domains = Domains(self._references, self._bound, self._grants, self._last_good, unlisted)
+        compiled = domains.compile(declared, self._claims)
+        for key in unlisted:
+            del self.entries[key]
+        self.entries.update(compiled.entries)
+        self.conditions.update(compiled.conditions)
+        return compiled.by_name
 
-    def decide_claims(self, declared: Sequence[Declared]) -> None:
-        """Decide whose mail each Domain takes, now that all of them are known, oldest first."""
-        told = {each.reference.entry_key: each for each in declared}
-        domains = {key: each for key, each in self.entries.items() if isinstance(each, Domain)}
-        for key, (domain, evidence) in self._grants.decide(domains, self._last_good, told).items():
-            if domain.reach is Reach.NOBODY:
-                del self.entries[key]
-            else:
-                self.entries[key] = domain
-            if domain.reach in (Reach.EVERYBODY, Reach.STRANGERS):
-                self._domains[domain.domain] = domain
-            if key in told:
-                self._tell_claim(told[key], domain, evidence)
-
-    def _tell_claim(self, declared: Declared, domain: Domain, evidence: Evidence | None) -> None:
-        said = condition(domain, evidence, self._claims, declared.generation)
-        if domain.reach is Reach.NOBODY:
-            lost = refused(Reason.DOMAIN_CONFLICT, said.message, "domain")
-            self.conditions[declared.reference] = conditions(
-                declared, [ConditionType.ACCEPTED], [lost], stale=False
-            )
-        self.conditions[declared.reference] += (said,)
-
-    def by_username(self, clients: Sequence[Declared]) -> list[Declared]:
-        """Return Clients, given oldest first, in the order in which they get their usernames."""
-        return self._usernames.in_order(clients, self._domains)
-
-    def client(self, declared: Declared) -> None:
-        """Compile a Client."""
-        spec, findings, key = declared.spec, invalid(declared), declared.reference.key
-        types = [ConditionType.ACCEPTED]
-        entry = kept = self._kept(declared, Client)
-        username = Username(None)
-        denied: list[Finding] = []
-        if isinstance(spec, ClientSpec):
-            types.append(ConditionType.SENDERS_ALLOWED)
-            login = None
-            if spec.auth is not None:
-                types.append(ConditionType.SECRETS_RESOLVED)
-                secret = spec.auth.secret_ref.name
-                login = self._references.credentials(declared, secret, ("auth",), findings)
-            if login is not None:
-                username = self._usernames.allowed(key, login.username)
-                login = replace(login, username=username.name or login.username)
-            entry = client_entry(
-                key,
-                spec,
-                username=login.username if login else None,
-                verifier=self._verifiers.of(key, login) if login else None,
-                senders=allowed_senders(declared, spec.senders, self._domains, denied),
-                relay=self._references.relay(declared, spec.relay_ref, ("relayRef",), findings),
-            )
-            findings += self._too_large(declared, entry)
-        elif kept is not None:
-            self._references.check_consent(declared, kept.relay, ("relayRef",), findings)
-        if findings:  # the last good form may stay in force, so its username must be free
-            kept_name = kept.username if kept is not None else None
-            username = self._usernames.allowed(key, kept_name) if kept_name else Username(None)
-        usable = _usable(kept if findings else entry, username, findings)
-        if username.finding is not None:
-            findings.append(username.finding)
-        self._settle(declared, types, findings + denied, entry, usable)
+    def clients(
+        self, declared: Sequence[Declared], domains: Mapping[str, Domain], verifiers: Verifiers
+    ) -> None:
+        """Compile Clients, given oldest first."""
+        usernames = Usernames(self._claims)
+        for entry in self._unlisted.values():
+            if isinstance(entry, Client):
+                usernames.take(entry)
+        clients = Clients(self._references, self._bound, verifiers, usernames, self._last_good)
+        for each, settled in clients.compile(declared, domains):
+            self._put(each, settled)
 
     def quota(self, declared: Declared) -> None:
         """Compile a Quota."""
@@ -269,48 +174,19 @@ class _Compiler:
     def _settle(
         self,
         declared: Declared,
-        types: list[ConditionType],
+        types: Sequence[ConditionType],
         findings: list[Finding],
         entry: Entry | None,
-        fallback: Entry | None = None,
         note: str = "",
     ) -> None:
-        """Put the entry in force; with findings, the last good one or the fallback instead."""
-        in_force, stale = entry, False
-        if findings:
-            kept = self._last_good.get(declared.reference.entry_key)
-            decided = any(finding.reason in REMOVING for finding in findings)
-            only_senders = all(f.type is ConditionType.SENDERS_ALLOWED for f in findings)
-            stale = kept is not None and not decided and not only_senders
-            in_force = kept if stale else fallback
-        if in_force is not None:
-            self._put_in_force(declared.reference.entry_key, in_force)
-        self.conditions[declared.reference] = conditions(
-            declared, types, findings, stale=stale, note=note
-        )
+        kept = self._last_good.get(declared.reference.entry_key)
+        self._put(declared, settle(declared, types, findings, entry, kept=kept, note=note))
+
+    def _put(self, declared: Declared, settled: Settled) -> None:
+        if settled.in_force is not None:
+            self.entries[declared.reference.entry_key] = settled.in_force
+        self.conditions[declared.reference] = settled.conditions
 
     def _too_large(self, declared: Declared, entry: Entry) -> list[Finding]:
         stored = self._last_good.get(declared.reference.entry_key)
         return self._bound.check(declared, entry, stored)
-
-    def _put_in_force(self, key: str, entry: Entry) -> None:
-        self.entries[key] = entry
-        if isinstance(entry, Domain):
-            self._names[entry.key.namespace, entry.domain] = entry.key
-        if isinstance(entry, Client):
-            self._usernames.take(entry)
-
-    def _kept(self, declared: Declared, of: type[_E]) -> _E | None:
-        entry = self._last_good.get(declared.reference.entry_key)
-        return entry if isinstance(entry, of) else None
-
-
-def _usable(client: Client | None, username: Username, findings: list[Finding]) -> Client | None:
-    """Return what of a Client may be in force, in spite of what is wrong with its username."""
-    if client is None or not client.senders:
-        return None
-    if username.finding is None:
-        return None if findings else client
-    if username.name is None or any(finding.reason in REMOVING for finding in findings):
-        return None
-    return replace(client, username=username.name)

@@ -1,8 +1,9 @@
-"""What the compiler finds wrong with an object, and the conditions that follow from that."""
+"""What the compiler finds wrong with an object, and what is in force of it in spite of that."""
 
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from postroad.manifests.compiler.result import Condition, ConditionType, Reason
 from postroad.manifests.objects import (
@@ -14,7 +15,7 @@ from postroad.manifests.objects import (
     Objects,
     Path,
 )
-from postroad.policy.model import Credentials, ObjectKey
+from postroad.policy.model import Credentials, Entry, ObjectKey
 
 # These remove an object from the configuration, because a person has decided so: its owner, or
 # somebody whose consent it needs. With all other reasons its last good form stays in force.
@@ -91,6 +92,37 @@ def conditions(
     else:
         ready = (False, findings[0].reason, findings[0].message)
     return (Condition(ConditionType.READY, *ready, generation), *made)
+
+
+class Settled(NamedTuple):
+    """What is in force of an object, if anything; `stale` if that is its last good form."""
+
+    in_force: Entry | None
+    stale: bool
+    conditions: tuple[Condition, ...]
+
+
+def settle(
+    declared: Declared,
+    types: Iterable[ConditionType],
+    findings: list[Finding],
+    entry: Entry | None,
+    *,
+    kept: Entry | None = None,
+    fallback: Entry | None = None,
+    note: str = "",
+) -> Settled:
+    """Put the entry in force; with findings, the last good one (`kept`) or the fallback instead."""
+    in_force, stale = entry, False
+    if findings:
+        stale = kept is not None and not decided(findings)
+        in_force = kept if stale else fallback
+    return Settled(in_force, stale, conditions(declared, types, findings, stale=stale, note=note))
+
+
+def decided(findings: Iterable[Finding]) -> bool:
+    """Whether a person has decided that the last good form must not stay in force."""
+    return any(finding.reason in REMOVING for finding in findings)
 
 
 def read_credentials(

@@ -6,15 +6,13 @@ of them has it, and each can log in as `namespace/username`, a name that only it
 give. So whoever asks for a username first can keep another namespace from the short form at most.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from postroad.manifests.compiler.claims import Claims
-from postroad.manifests.compiler.findings import Finding, read_credentials, refused
+from postroad.manifests.compiler.findings import Finding, refused
 from postroad.manifests.compiler.result import Reason
-from postroad.manifests.kinds.client import ClientSpec
-from postroad.manifests.objects import Declared, Objects
-from postroad.policy.model import Client, Domain, Entry, ObjectKey, Reach, qualified
+from postroad.policy.model import Client, Domain, ObjectKey, Reach, qualified
 
 _WHERE = ("auth", "secretRef", "name")
 
@@ -26,55 +24,56 @@ class Username(NamedTuple):
     finding: Finding | None = None
 
 
-class Usernames:
-    """The usernames that Clients have so far in one compilation."""
+class Claimant(NamedTuple):
+    """A Client that may be in force, the username that it asks for, and the published one."""
 
-    def __init__(
-        self,
-        claims: Claims,
-        objects: Objects,
-        last_good: Mapping[str, Entry],
-    ) -> None:
+    client: ObjectKey
+    username: str
+    had: str | None
+
+    @property
+    def full(self) -> str:
+        """The form of the username that only this namespace can give."""
+        return qualified(self.client.namespace, self.username)
+
+    @property
+    def had_in_full(self) -> bool:
+        """Whether the Client had this username, in either form."""
+        return self.had is not None and qualified(self.client.namespace, self.had) == self.full
+
+
+class Usernames:
+    """The usernames that Clients have in one compilation."""
+
+    def __init__(self, claims: Claims) -> None:
         self._claims = claims
-        self._objects = objects
-        self._last_good = last_good
         self._owners: dict[str, ObjectKey] = {}
 
-    def in_order(
-        self, clients: Iterable[Declared], domains: Mapping[str, Domain]
-    ) -> list[Declared]:
+    def take(self, client: Client) -> None:
+        """Note that a Client in force has its usernames, whoever else asks for them."""
+        if client.username is not None:
+            for name in (client.username, qualified(client.key.namespace, client.username)):
+                self._owners.setdefault(name, client.key)
+
+    def give(self, claimants: Sequence[Claimant], domains: Mapping[str, Domain]) -> None:
         """
-        Return Clients in the order in which they get their usernames, given the oldest first.
+        Give Clients, oldest first, their usernames: within each namespace, then the short forms.
 
-        Those of trusted namespaces go first, and those whose username is an address of a Domain
-        that their namespace has proven. Of equals, those go first that have their username already.
-        In files the order is the only one.
+        Trusted namespaces have the first right to a short form, and those that have proven the
+        Domain of a username that is an address. Of equals, the Client that has the username already
+        goes first. In files the order is the only one.
         """
-        if self._claims.trusted is None:
-            return list(clients)
-        return sorted(clients, key=lambda each: self._rank(each, domains))
-
-    def _rank(self, declared: Declared, domains: Mapping[str, Domain]) -> tuple[bool, bool]:
-        had = self._had(declared)
-        wanted = self._wanted(declared)
-        if wanted is None:
-            wanted = had  # its manifest or Secret is wrong, so its last good form stays in force
-        namespace = declared.reference.key.namespace
-        first = namespace in (self._claims.trusted or ()) or _proven(wanted, namespace, domains)
-        return not first, wanted is None or wanted != had
-
-    def _had(self, declared: Declared) -> str | None:
-        entry = self._last_good.get(declared.reference.entry_key)
-        return entry.username if isinstance(entry, Client) else None
-
-    def _wanted(self, declared: Declared) -> str | None:
-        """Return the username in a Client's Secret; None if there is none, or no such text."""
-        spec = declared.spec
-        if not isinstance(spec, ClientSpec) or spec.auth is None:
-            return None
-        key = ObjectKey(declared.reference.key.namespace, spec.auth.secret_ref.name)
-        found = read_credentials(self._objects, key, ("spec", *_WHERE))
-        return None if isinstance(found, Finding) else found.username
+        trusted = self._claims.trusted
+        if trusted is None:
+            by_name, by_right = claimants, claimants
+        else:
+            by_name = sorted(claimants, key=lambda each: not each.had_in_full)
+            by_right = sorted(claimants, key=lambda each: _rank(each, trusted, domains))
+        for each in by_name:
+            self._owners.setdefault(each.full, each.client)
+        for each in by_right:
+            if self._owners[each.full] == each.client and not self._of_another(each.username):
+                self._owners.setdefault(each.username, each.client)
 
     def allowed(self, client: ObjectKey, wanted: str) -> Username:
         """Return the username that a Client may have in place of the one that it wants."""
@@ -85,23 +84,27 @@ class Usernames:
             return Username(None, _conflict(message))
         if wanted == own:
             return Username(own)
-        # Only files can mean a name of this form by itself.
-        of_another = "/" in wanted and self._claims.trusted is not None
-        if self._owners.get(wanted) in (None, client) and not of_another:
+        if self._owners.get(wanted) in (None, client) and not self._of_another(wanted):
             return Username(wanted)
         message = f"username {wanted} belongs to another namespace; log in as {own}"
         return Username(own, _conflict(message))
 
-    def take(self, client: Client) -> None:
-        """Note that a Client in force has its usernames."""
-        if client.username is not None:
-            for name in (client.username, qualified(client.key.namespace, client.username)):
-                self._owners.setdefault(name, client.key)
+    def _of_another(self, username: str) -> bool:
+        """Whether a username with a slash is another namespace's; only files can mean it so."""
+        return "/" in username and self._claims.trusted is not None
 
 
-def _proven(username: str | None, namespace: str, domains: Mapping[str, Domain]) -> bool:
+def _rank(
+    claimant: Claimant, trusted: frozenset[str], domains: Mapping[str, Domain]
+) -> tuple[bool, bool]:
+    namespace = claimant.client.namespace
+    first = namespace in trusted or _proven(claimant.username, namespace, domains)
+    return not first, claimant.username != claimant.had
+
+
+def _proven(username: str, namespace: str, domains: Mapping[str, Domain]) -> bool:
     """Return whether a username is an address of a Domain that its namespace has proven."""
-    _, at, name = (username or "").rpartition("@")
+    _, at, name = username.rpartition("@")
     domain = domains.get(name.lower()) if at else None
     if domain is None or domain.reach is not Reach.EVERYBODY:
         return False

@@ -53,7 +53,8 @@ writes this page from the models. [examples](examples) has complete examples wit
 - **Mistakes** are reported as `file:line: field: reason`, and as `file: reason` if a file or folder
   cannot be read. An object that is wrong, or whose Secret or Relay is missing, keeps its last valid
   form in force (`Ready=False`, reason `Stale`); all other objects apply. An object that loses a
-  conflict, or that a Relay does not admit, is removed; a Domain that receives continues to receive.
+  conflict, or that a Relay does not admit, is removed, and so is a last valid form whose name
+  another object has now; a Domain that receives continues to receive, by its new name if need be.
   While a file cannot be read at all, nothing is removed.
 - **An object takes at most 2,031,616 octets** as the queue stores it: as JSON, where a character
   beyond ASCII takes 6 octets, and one beyond the first 65,536 takes 12; with servers of your own

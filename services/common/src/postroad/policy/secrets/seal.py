@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
-_SALT_BYTES = 16
+SALT_BYTES = 16
 
 
 class Reader(StrEnum):
@@ -108,7 +108,7 @@ Keyrings = Mapping[Reader, Keyring]
 
 
 def _salt(key: ClusterKey, place: str, text: bytes) -> bytes:
-    return key.derive("salt", place.encode(), text)[:_SALT_BYTES]
+    return key.derive("salt", place.encode(), text)[:SALT_BYTES]
 
 
 def _bound_to(key_id: str, place: str) -> bytes:

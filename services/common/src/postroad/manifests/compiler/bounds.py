@@ -1,5 +1,5 @@
 """
-Checks whether an object is too large to be stored, and finds its longest list.
+Checks what the servers can bear: how large an object is, and how many egress pools Relays name.
 
 NATS servers refuse values over their `max_payload`. Nearly all objects are far smaller, so only
 objects with hundreds of items are encoded to measure them.
@@ -12,11 +12,24 @@ from postroad.manifests.compiler.findings import Finding, refused
 from postroad.manifests.compiler.result import Reason
 from postroad.manifests.objects import Declared
 from postroad.policy.codec import encode_entry
-from postroad.policy.model import ClaimBasis, Client, Domain, Entry, Reach, Relay
-from postroad.policy.secrets.seal import Keyrings
+from postroad.policy.model import (
+    ClaimBasis,
+    Client,
+    Domain,
+    Entry,
+    Reach,
+    Relay,
+    ScramVerifier,
+    qualified,
+)
+from postroad.policy.secrets.scram import ITERATIONS
+from postroad.policy.secrets.seal import SALT_BYTES, Keyrings
+from postroad.spool.lanes.assignment import DEFAULT_POOL
+from postroad.spool.lanes.layout import MOST_CONSUMERS, Layout
 
 _LARGEST_ITEM = 4000  # octets; a pattern has 320 characters, and JSON writes one in 12 at most
 _BESIDE_LISTS = 128 * 1024  # octets, for 64 hosts, 64 sources and a sealed login
+_VERIFIER = ScramVerifier(bytes(SALT_BYTES), ITERATIONS, bytes(32), bytes(32))  # SHA-256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +58,39 @@ class Bound:
         return [refused(Reason.TOO_LARGE, message, *longest)]
 
 
+class EgressPools:
+    """
+    The pools of the Relays that were compiled so far, the oldest Relays first.
+
+    `layout` is that of replicated servers, None if there are none, as under `postroad up`.
+    """
+
+    def __init__(self, layout: Layout | None) -> None:
+        self._layout = layout
+        self._named = {DEFAULT_POOL}
+
+    def check(self, pool: str) -> list[Finding]:
+        """Return a finding if a Relay's pool is one too many."""
+        pools = len(self._named | {pool})
+        needed = self._layout.consumers(pools) if self._layout is not None else 0
+        if pool not in self._named and needed > MOST_CONSUMERS:
+            message = (
+                f"with this egress pool, the servers would have {needed} consumers for {pools}"
+                f" pools, and at most {MOST_CONSUMERS} are allowed"
+            )
+            return [refused(Reason.TOO_MANY_POOLS, message, "egress", "pool")]
+        self._named.add(pool)
+        return []
+
+
 def _undecided(entry: Entry) -> Entry:
-    """Return an entry as it is before its claim is decided, with the longest that there is."""
-    if not isinstance(entry, Domain):
-        return entry
-    return replace(entry, claim=ClaimBasis.PLATFORM, reach=Reach.EVERYBODY)
+    """Return an entry before its claim or username is decided, with the longest that there is."""
+    if isinstance(entry, Domain):
+        return replace(entry, claim=ClaimBasis.PLATFORM, reach=Reach.EVERYBODY)
+    if isinstance(entry, Client) and entry.username is not None:
+        longest = qualified(entry.key.namespace, entry.username)
+        return replace(entry, username=longest, verifier=_VERIFIER)
+    return entry
 
 
 def _lists(entry: Entry) -> Mapping[tuple[str, ...], int]:
