@@ -178,7 +178,10 @@ async def test_a_cluster_is_reached_through_kubectl(
 
 
 async def test_an_order_is_given_through_kubectl(cluster: Cluster, ingress: JetStreamSpool) -> None:
-    await put(ingress, place=Scheduled(now() + timedelta(seconds=9)))
+    delivery = as_role("delivery", cluster.server.url, trust=cluster.tls.trust)
+    deferring = await connect(delivery)  # ingress cannot put where mail waits
+    await put(deferring, place=Scheduled(now() + timedelta(seconds=9)))
+    await deferring.close()
     code, out, _ = await cluster.run("queue", "hold", "--all", "--release", "mail")
     assert (code, out) == (0, "hold: 0 of 1 records changed.\n")  # it comes due by itself
     code, out, _ = await cluster.run("status", "--json", "-n", "mail")

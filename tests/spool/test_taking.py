@@ -81,6 +81,7 @@ async def test_a_hundred_in_hand_survive_the_servers_death_and_none_comes_twice(
     await consumer.close()
 
 
+@pytest.mark.usefixtures("operator")
 async def test_what_is_delivered_in_a_drain_ends_though_the_server_forgot_who_had_it(
     open_spool: OpenJetStream, server: NatsServer
 ) -> None:

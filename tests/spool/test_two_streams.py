@@ -83,6 +83,7 @@ async def test_headers_of_new_mail_mean_nothing_to_other_mail(
     assert left.record.record_id.queue_id == deferred
 
 
+@pytest.mark.usefixtures("operator")
 async def test_what_ended_in_the_intake_without_its_consumer_is_not_delivered_again(
     open_spool: OpenJetStream, server: NatsServer
 ) -> None:
