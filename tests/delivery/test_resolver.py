@@ -4,16 +4,19 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from postroad.delivery.routing import dns_client as dns_client_module
 from postroad.delivery.routing import resolver as resolver_module
 from postroad.delivery.routing.answers import AddressAnswer, DnsFailure
 from postroad.delivery.routing.questions import turns as turns_module
 from postroad.delivery.routing.questions.lines import Asker
 from postroad.delivery.routing.resolver import Resolver
 from postroad.mail.traffic import TrafficClass
+from postroad.process.machine.resolv_conf import ResolvConf
 from postroad.testing.patience import patient
 from postroad.testing.peers.dns_server import Table, Zone
 from postroad.testing.peers.dns_server import ZoneFault as Fault
@@ -42,7 +45,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     moved = Clock()
-    monkeypatch.setattr(resolver_module, "time", SimpleNamespace(monotonic=moved.monotonic))
+    for module in (resolver_module, dns_client_module):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=moved.monotonic))
     monkeypatch.setattr(resolver_module, "_PATIENCE", 0.3)
     monkeypatch.setattr(resolver_module, "_LIFETIME", 0.3)
     return moved
@@ -55,6 +59,27 @@ async def test_mx_records_as_they_are(clock: Clock) -> None:
         assert answer.trouble is None
         null = await Resolver(zone.address).mx("null.example")
         assert null.records == ((0, "."),)
+
+
+async def test_the_system_s_name_server_is_the_one_of_now(clock: Clock, tmp_path: Path) -> None:
+    """A process outlives networks: the name server of the old one is away in the next."""
+    path = tmp_path / "resolv.conf"
+    async with Zone(TABLE) as zone:
+        resolver = Resolver(ResolvConf(path, port=zone.address[1]))
+        path.write_text("nameserver 127.0.0.99\n")
+        before = await resolver.addresses("empty.example")
+        assert before.trouble is DnsFailure.TEMPORARY
+        path.write_text("nameserver 127.0.0.1\n")
+        clock.now += 60.0
+        assert await resolver.addresses("empty.example") == AddressAnswer(("192.0.2.9",))
+
+
+async def test_without_resolv_conf_the_server_of_this_machine_is_asked(
+    clock: Clock, tmp_path: Path
+) -> None:
+    async with Zone(TABLE) as zone:
+        resolver = Resolver(ResolvConf(tmp_path / "none", port=zone.address[1]))
+        assert await resolver.addresses("empty.example") == AddressAnswer(("192.0.2.9",))
 
 
 async def test_an_ipv4_address_in_an_ipv6_record_is_one_of_ipv4(clock: Clock) -> None:

@@ -1,10 +1,12 @@
 """DNS look-ups of records, against a small DNS server on loopback."""
 
 import asyncio
+from pathlib import Path
 
 from postroad.manifests.compiler.claims import ClaimKey
 from postroad.operator.probes.dns import DnsProbe
 from postroad.operator.status.dns_facts import DnsAnswer
+from postroad.process.machine.resolv_conf import ResolvConf
 from postroad.testing.patience import patient
 from postroad.testing.peers.dns_server import Table, Zone, ZoneFault
 from postroad.units.addresses import SocketAddress
@@ -37,6 +39,14 @@ async def test_answers_are_read_as_they_are() -> None:
         broken = await looks.look_up("broken.example")
         assert all(answer.trouble for answer in (broken.mx, broken.txt, broken.proof))
         assert broken.dmarc.trouble
+
+
+async def test_the_system_s_name_server_may_be_told_after_the_start(tmp_path: Path) -> None:
+    async with Zone(TABLE) as zone:
+        conf = ResolvConf(tmp_path / "resolv.conf", port=zone.address[1])
+        looks = DnsProbe(lambda: (), lambda: None, conf)
+        (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+        assert (await looks.look_up("shop.example")).mx == DnsAnswer(("mail.relay.example",))
 
 
 async def test_every_domain_has_its_turn_and_is_forgotten_when_it_is_gone() -> None:

@@ -41,6 +41,7 @@ from postroad.policy.model import ObjectKey, Quota, Relay
 from postroad.policy.secrets.seal import Keyrings, Reader
 from postroad.process.errors import StartupError
 from postroad.process.lifecycle import Process
+from postroad.process.machine.resolv_conf import ResolvConf
 from postroad.queue.opening import read_keyring, spool_options
 from postroad.spool.errors import SpoolError, SpoolUnavailable
 from postroad.spool.interface import Spool
@@ -195,7 +196,7 @@ class Leader:
         )
         self._acknowledgements = Acknowledgements(spool, self._publisher, self._told)
         self._status = StatusController(self._store, self._statuses, self._facts)
-        self._dns = DnsProbe(self._claimants, self._dns_told, settings.resolver)
+        self._dns = DnsProbe(self._claimants, self._dns_told, settings.resolver or ResolvConf())
         self._proofs = Proofs(settings.proving_hostname)
         self._grants: Mapping[ObjectKey, DomainGrantSpec] = {}
         address_of = addresses_by(settings.resolver) if settings.resolver else as_named

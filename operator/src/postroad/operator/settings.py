@@ -74,7 +74,10 @@ class OperatorSettings:
     dns_checks: bool = setting(True)
     """Look up the MX, SPF and DMARC records of Domains, for their status."""
     resolver: NameServer | None = None
-    """A DNS server to use instead of the system's: its IP address, and its port unless it is 53."""
+    """
+    A DNS server to use instead of the system's: its IP address, and its port unless it is 53.
+    Default: those in /etc/resolv.conf, as it is at each moment.
+    """
     egress: EgressSettings = group(EgressSettings)
     resync: timedelta = setting(timedelta(minutes=10), minimum=timedelta(seconds=10))
     """How often all objects are listed again, in case a watch has missed a change."""

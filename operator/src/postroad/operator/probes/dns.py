@@ -8,7 +8,9 @@ answer should be current.
 """
 
 import asyncio
+import io
 import random
+import time
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 
@@ -20,6 +22,7 @@ import dns.resolver
 from postroad.manifests.compiler.claims import ClaimKey, proof_name
 from postroad.operator.probes.schedule import PeriodicQueue
 from postroad.operator.status.dns_facts import DnsAnswer, DnsFacts
+from postroad.process.machine.resolv_conf import ResolvConf
 from postroad.units.addresses import SocketAddress
 
 EVERY = timedelta(minutes=15)
@@ -35,12 +38,12 @@ class DnsProbe:
         self,
         claims: Callable[[], Collection[ClaimKey]],
         changed: Callable[[], None],
-        server: SocketAddress | None = None,
+        server: SocketAddress | ResolvConf,
     ) -> None:
         self.facts: dict[str, DnsFacts] = {}
         self._claims = claims
         self._changed = changed
-        self._resolver = _resolver(server)
+        self._server = server
         self._round: PeriodicQueue[ClaimKey] = PeriodicQueue(EVERY, random.random)
 
     async def run(self) -> None:
@@ -85,7 +88,7 @@ class DnsProbe:
 
     async def _ask(self, name: str, kind: str) -> DnsAnswer:
         try:
-            found = await self._resolver.resolve(name + ".", kind, search=False)
+            found = await _resolver(self._server).resolve(name + ".", kind, search=False)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return DnsAnswer()
         except dns.resolver.LifetimeTimeout:
@@ -115,10 +118,12 @@ def addresses_by(server: SocketAddress) -> Callable[[str], Awaitable[str]]:
     return look_up
 
 
-def _resolver(server: SocketAddress | None) -> dns.asyncresolver.Resolver:
-    resolver = dns.asyncresolver.Resolver(configure=server is None)
-    if server is not None:
+def _resolver(server: SocketAddress | ResolvConf) -> dns.asyncresolver.Resolver:
+    resolver = dns.asyncresolver.Resolver(configure=False)
+    resolver.port = server.port
+    if isinstance(server, ResolvConf):
+        resolver.read_resolv_conf(io.StringIO(server.lines(time.monotonic())))
+    else:
         resolver.nameservers = [server.host]
-        resolver.port = server.port
     resolver.lifetime = _LIFETIME
     return resolver

@@ -18,7 +18,10 @@ class DeliverySettings:
     hostname: HostName | None = None
     """The relay's name in EHLO and reports. Default: the machine's."""
     resolver: NameServer | None = None
-    """A DNS server to use instead of the system's: its IP address, and its port unless it is 53."""
+    """
+    A DNS server to use instead of the system's: its IP address, and its port unless it is 53.
+    Default: those in /etc/resolv.conf, as it is at each moment.
+    """
     smtp_port: int = setting(25, minimum=1, maximum=65535)
     """The port of MX hosts."""
     tls_ca_file: str = setting("")

@@ -7,7 +7,9 @@ negative answers according to RFC 2308, and failures for some seconds. `resolver
 ask and when, and has the cache.
 """
 
+import io
 import ipaddress
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,7 @@ import dns.resolver
 
 from postroad.delivery.routing.answers import DnsFailure
 from postroad.mail.ip_address import unmapped
+from postroad.process.machine.resolv_conf import ResolvConf
 
 _LONGEST = 3600.0  # the most seconds for which an answer is cached
 _NEGATIVE = 60.0  # seconds for a negative answer without a SOA record
@@ -40,11 +43,17 @@ class Found:
 
 
 class DnsClient:
-    """Asks the system's DNS servers, or the given one."""
+    """Asks the system's DNS servers, as they are at each question, or the given one."""
 
-    def __init__(self, server: tuple[str, int] | None, a_try: float) -> None:
+    def __init__(self, server: tuple[str, int] | ResolvConf, a_try: float) -> None:
         """`a_try` is the number of seconds until a question goes to the next server or again."""
-        self._resolver = _resolver(server, a_try)
+        self._server = server
+        self._a_try = a_try
+        self._lines = ""
+        self._resolver = dns.asyncresolver.Resolver(configure=False)
+        if not isinstance(server, ResolvConf):
+            self._resolver.nameservers, self._resolver.port = [server[0]], server[1]
+            self._resolver.timeout = min(self._resolver.timeout, a_try)
 
     async def ask(self, name: str, kind: str, *, lifetime: float) -> tuple[Found, bool]:
         """
@@ -53,7 +62,8 @@ class DnsClient:
         `lifetime` is the number of seconds for all tries.
         """
         try:
-            answer = await self._resolver.resolve(name + ".", kind, search=False, lifetime=lifetime)
+            resolver = self._current()
+            answer = await resolver.resolve(name + ".", kind, search=False, lifetime=lifetime)
         except dns.resolver.NXDOMAIN as error:
             return Found((), DnsFailure.NO_SUCH_NAME, "no such domain", _negative(error)), True
         except dns.resolver.NoAnswer as error:
@@ -66,11 +76,19 @@ class DnsClient:
         ttl = min(float(answer.chaining_result.minimum_ttl), _LONGEST)
         return Found(tuple(_read(kind, each) for each in answer), None, "", ttl), True
 
+    def _current(self) -> dns.asyncresolver.Resolver:
+        if isinstance(self._server, ResolvConf):
+            lines = self._server.lines(time.monotonic())
+            if lines != self._lines:
+                self._lines = lines
+                self._resolver = _resolver(lines, self._server.port, self._a_try)
+        return self._resolver
 
-def _resolver(server: tuple[str, int] | None, a_try: float) -> dns.asyncresolver.Resolver:
-    resolver = dns.asyncresolver.Resolver(configure=server is None)
-    if server is not None:
-        resolver.nameservers, resolver.port = [server[0]], server[1]
+
+def _resolver(lines: str, port: int, a_try: float) -> dns.asyncresolver.Resolver:
+    resolver = dns.asyncresolver.Resolver(configure=False)
+    resolver.port = port
+    resolver.read_resolv_conf(io.StringIO(lines))
     resolver.timeout = min(resolver.timeout, a_try)
     return resolver
 

@@ -24,6 +24,7 @@ from postroad.delivery.routing.dns_client import DnsClient, Found
 from postroad.delivery.routing.questions.lines import Asker
 from postroad.delivery.routing.questions.silence import Silence
 from postroad.delivery.routing.questions.turns import DnsTurns
+from postroad.process.machine.resolv_conf import ResolvConf
 
 _CACHED = 50_000
 _LOOPBACK = ("::1", "127.0.0.1")
@@ -60,7 +61,8 @@ _UNASKED = Found((), DnsFailure.UNASKED, "the DNS does not answer", 0.0)
 class Resolver:
     """Asks the system's DNS servers, or the given one."""
 
-    def __init__(self, server: tuple[str, int] | None = None) -> None:
+    def __init__(self, server: tuple[str, int] | ResolvConf | None = None) -> None:
+        server = server or ResolvConf()
         self._client = DnsClient(server, _TRY)
         self._patient = DnsClient(server, _PATIENT_TRY)
         self._cache: OrderedDict[tuple[str, str], tuple[Found, float]] = OrderedDict()  # until when
