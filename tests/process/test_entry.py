@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import dedent
 
@@ -46,6 +46,8 @@ PROGRAM = """
         process.on_drain("part", hang if mode == "hang" else drain)
         if mode == "lanes":
             process.on_stop("part", give_back)
+        if mode == "shown":
+            print("built", flush=True)
         with tracing.span("test.span"):
             pass
 
@@ -102,6 +104,20 @@ def test_a_signal_drains_and_ends_with_0(start: Start, number: signal.Signals) -
     assert output == "drained\n"
     assert events(errors) == ["draining", "stopped"]
     assert "t0ps3cret" not in errors
+
+
+@pytest.mark.parametrize("closed", [(2,), (0, 2)])
+def test_a_process_without_standard_error_runs(start: Start, closed: Sequence[int]) -> None:
+    def close() -> None:
+        for number in closed:
+            os.close(number)
+
+    process = start({"MODE": "shown"}, preexec_fn=close)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "built\n"
+    process.terminate()
+    output, _ = process.communicate()
+    assert (process.returncode, output) == (0, "drained\n")
 
 
 def test_a_process_that_is_to_outlive_its_terminal_does(start: Start) -> None:

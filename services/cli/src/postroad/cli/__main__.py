@@ -9,12 +9,16 @@ import errno
 import os
 import sys
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from postroad.process.machine.standard_streams import prepare_streams
+
+# EBADF: standard output was closed (`>&-`).
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 
 
 def main() -> None:
     """Run the command named on the command line."""
     try:
+        prepare_streams()
         _run()
     except KeyboardInterrupt:
         sys.exit(130)  # 128 plus the number of SIGINT, as shells do
@@ -26,7 +30,10 @@ def _run() -> None:
     from postroad.process.errors import StartupError
 
     try:
-        app()  # Typer reports wrong usage itself and exits with 2
+        try:
+            app()  # Typer reports wrong usage itself and exits with 2
+        finally:
+            sys.stdout.flush()  # at the exit of Python a failure would come too late
     except CommandError as failure:
         _end(f"postroad: {failure}", failure.code)
     except StartupError as error:
@@ -36,7 +43,7 @@ def _run() -> None:
         _print_no_more()
         sys.exit(0)
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in _CANNOT_WRITE:
             raise
         _print_no_more()
         _end(f"postroad: the output cannot be written: {os.strerror(error.errno)}", 1)

@@ -31,6 +31,7 @@ import uvloop
 from postroad.process.errors import SettingsError, StartupError
 from postroad.process.health import HealthServer
 from postroad.process.lifecycle import Process
+from postroad.process.machine.standard_streams import prepare_streams
 from postroad.process.settings import changed, describe, group, load, names, setting, unknown
 from postroad.process.sockets import listen
 from postroad.process.supervised import ReadyNotice, die_with_parent
@@ -90,6 +91,7 @@ def main(
     A supervisor passes the names of all settings as `known`, and logs the settings itself.
     """
     _leave_no_core()
+    prepare_streams()
     runtime, settings = _read_settings(role, of)
     name = runtime.process or role
     sink = logs.configure(name, level=runtime.log.level, format=runtime.log.format)

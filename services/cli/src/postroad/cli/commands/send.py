@@ -167,10 +167,8 @@ def _split_field(text: str) -> Field:
 
 
 def _read(file: Path) -> bytes:
-    if str(file) == "-":
-        return sys.stdin.buffer.read()
     try:
-        return file.read_bytes()
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
         raise CommandError(f"cannot read {file}: {error.strerror}") from error
 

@@ -6,6 +6,7 @@ Each kind of value has the same form everywhere. A time is UTC to the millisecon
 """
 
 import json
+import sys
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 
@@ -13,8 +14,19 @@ from postroad.mail.visible import visible_json
 
 
 def print_json(row: object) -> None:
-    """Print one row as one line of JSON."""
-    print(visible_json(json.dumps(row, default=_plain, ensure_ascii=False)), flush=True)
+    """Print one row as one line of JSON; in ASCII unless standard output is in UTF-8."""
+    ascii_alone = not _is_utf8(sys.stdout.encoding)
+    print(visible_json(json.dumps(row, default=_plain, ensure_ascii=ascii_alone)), flush=True)
+
+
+def _is_utf8(encoding: str) -> bool:
+    return encoding.lower().replace("-", "") == "utf8"
+
+
+def encodable(text: str) -> str:
+    """Return text as standard output can show it: with escapes for what its encoding lacks."""
+    encoding = sys.stdout.encoding
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _plain(value: object) -> object:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from postroad.cli.terminal.output import encodable
 from postroad.mail.visible import visible
 
 _GAP = 2  # characters between columns; rich pads each cell by one on both sides
@@ -41,7 +42,7 @@ def print_table(
     if not rows:
         print(empty)
         return
-    rows = [[visible(cell) for cell in row] for row in rows]
+    rows = [[encodable(visible(cell)) for cell in row] for row in rows]
     room = None if wide else _width()
     shown = fit(columns, rows, room)
     table = Table(box=None, pad_edge=False, header_style="bold")
