@@ -24,6 +24,8 @@ def manifests(port: str) -> str:
     example = section.partition("```yaml\n")[2].partition("```")[0]
     assert "tls: {mode: Required}" in example
     here = example.replace("smtp.provider.example, port: 587", f"localhost, port: {port}")
+    assert "postroad.dev/hosts: smtp.provider.example" in example
+    here = here.replace("hosts: smtp.provider.example", "hosts: localhost")
     return here.replace("10.20.0.0/16", "127.0.0.0/8")
 
 
