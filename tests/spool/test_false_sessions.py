@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from postroad.spool.agreement import SessionInfo
-from postroad.spool.jetstream.cluster.takers import encode
+from postroad.spool.jetstream.cluster.sessions.takers import encode
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.patience import patient

@@ -9,7 +9,7 @@ import pytest
 
 from postroad.spool.agreement import SessionInfo, named_site
 from postroad.spool.interface import LeasedRecord, RecordConsumer
-from postroad.spool.jetstream.cluster.takers import Takers
+from postroad.spool.jetstream.cluster.sessions.takers import Takers
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer

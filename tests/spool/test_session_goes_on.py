@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from postroad.spool.jetstream.cluster.takers import SESSION_KEYS
+from postroad.spool.jetstream.cluster.sessions.takers import SESSION_KEYS
 from postroad.spool.jetstream.nats.direct_get import Page
 from postroad.spool.jetstream.nats.key_value import Bucket
 from postroad.spool.jetstream.spool import JetStreamSpool

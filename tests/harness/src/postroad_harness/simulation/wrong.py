@@ -13,8 +13,8 @@ from postroad.spool.agreement import SiteKind, SiteView
 from postroad.spool.errors import PublishRefused, SpoolError, SpoolUnavailable
 from postroad.spool.event import Event
 from postroad.spool.interface import LeasedRecord, Put
+from postroad.spool.jetstream.cluster.sessions.takers import Takers
 from postroad.spool.jetstream.cluster.site_records import JetStreamSiteRecords
-from postroad.spool.jetstream.cluster.takers import Takers
 from postroad.spool.jetstream.consume.acknowledger import Acknowledger
 from postroad.spool.jetstream.consume.arrivals import Arrivals
 from postroad.spool.jetstream.consume.consumer import ConsumerParts
@@ -214,7 +214,8 @@ class NotesInMemory(WatchedConsumer):
     """Stores the list of consumers in memory, where it is lost together with the sessions."""
 
     def __init__(self, tools: ConsumerContext, *, pool: str, room: int, room_bytes: int) -> None:
-        tools.membership._takers = Takers(tools.presence, tools.presence)
+        in_memory = Takers(tools.presence, tools.presence)
+        tools.membership._own._takers = tools.membership._all._takers = in_memory
         super().__init__(tools, pool=pool, room=room, room_bytes=room_bytes)
 
 

@@ -24,11 +24,11 @@ from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.config import JetStreamConfig
 from postroad.spool.jetstream.cluster.ended import EndedMail
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
-from postroad.spool.jetstream.cluster.membership import Membership
 from postroad.spool.jetstream.cluster.orders import JetStreamOrders
 from postroad.spool.jetstream.cluster.quota_counters import JetStreamQuotaCounters
+from postroad.spool.jetstream.cluster.sessions.membership import Membership
+from postroad.spool.jetstream.cluster.sessions.takers import Takers
 from postroad.spool.jetstream.cluster.site_records import JetStreamSiteRecords
-from postroad.spool.jetstream.cluster.takers import Takers
 from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
 from postroad.spool.jetstream.consume.leased import ConsumerContext
 from postroad.spool.jetstream.directories.past_logins import JetStreamPastLogins

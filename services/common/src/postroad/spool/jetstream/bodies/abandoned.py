@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.jetstream.bodies.writer import MORE, clear_subject
-from postroad.spool.jetstream.cluster.membership import Membership
+from postroad.spool.jetstream.cluster.sessions.membership import Membership
 from postroad.spool.jetstream.counting import count_subjects
 from postroad.spool.jetstream.nats.leader_get import ask_leader
 from postroad.spool.jetstream.nats.requests import Requests

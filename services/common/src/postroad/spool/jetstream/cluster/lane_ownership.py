@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from postroad.spool.errors import SpoolError
-from postroad.spool.jetstream.cluster.membership import Membership
+from postroad.spool.jetstream.cluster.sessions.membership import Membership
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion, token
 from postroad.spool.lanes.assignment import LaneKey, wanted_lanes
 from postroad.spool.lanes.lane import in_rows, lane_names

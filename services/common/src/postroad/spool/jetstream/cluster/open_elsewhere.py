@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from postroad.spool.agreement import SessionInfo, named_site
-from postroad.spool.jetstream.cluster.membership import Membership
+from postroad.spool.jetstream.cluster.sessions.membership import Membership
 
 
 class OpenElsewhere:

@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 
 from postroad.spool.agreement import SessionInfo, SiteKind, SiteView
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream.cluster.membership import Membership
+from postroad.spool.jetstream.cluster.sessions.membership import Membership
 from postroad.spool.jetstream.nats.direct_get import StoredMessage
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion
 

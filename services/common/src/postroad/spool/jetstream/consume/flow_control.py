@@ -11,7 +11,7 @@ from collections import deque
 
 from postroad.mail.traffic import TrafficClass
 from postroad.process.background.tasks import BackgroundTasks
-from postroad.spool.jetstream.cluster.membership import Membership
+from postroad.spool.jetstream.cluster.sessions.membership import Membership
 from postroad.spool.jetstream.consume.leased import JetStreamLeasedRecord
 from postroad.spool.jetstream.consume.pull.lane_pull import LINES, LanePull
 from postroad.spool.jetstream.consume.pull.puller import Puller

@@ -7,7 +7,7 @@ from postroad.spool.jetstream.bodies.store import Blobs
 from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.ended import EndedMail
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
-from postroad.spool.jetstream.cluster.membership import Membership
+from postroad.spool.jetstream.cluster.sessions.membership import Membership
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.key_value import Bucket
 from postroad.spool.jetstream.nats.requests import Requests

@@ -9,7 +9,7 @@ import asyncio
 from typing import Generic, TypeVar
 
 from postroad.spool.errors import SpoolError
-from postroad.spool.jetstream.cluster.membership import Membership
+from postroad.spool.jetstream.cluster.sessions.membership import Membership
 from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT
 from postroad.spool.jetstream.in_flight import Entry, InFlight
 from postroad.spool.jetstream.nats.connection import NatsLink

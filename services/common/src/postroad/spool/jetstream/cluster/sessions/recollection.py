@@ -1,10 +1,10 @@
 """
 Which other processes to consider alive after the servers lost the content of their memory. Pure.
 
-The memory has a name, which changes with each loss (`spool.jetstream.cluster.takers`). A process
-that lives through a loss considers the sessions that it knew as alive for the life of a session. A
-process that has just begun to take mail waits the same time for those before it, or until all of
-them have told that their claims are in this memory.
+The memory has a name, which changes with each loss (`takers` beside this). A process that lives
+through a loss considers the sessions that it knew as alive for the life of a session. A process
+that has just begun to take mail waits the same time for those before it, or until all of them have
+told that their claims are in this memory.
 """
 
 from collections.abc import Iterable, Sequence
