@@ -1,27 +1,42 @@
 """Three replicating servers: promises that a single server cannot show."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import nats.errors
 import pytest
 
+from postroad.spool.agreement import named_site
 from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.jetstream.nats.client import FastClient
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
+from postroad.spool.jetstream.streams.subjects import stream_name
+from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.layout import Layout
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_cluster import NatsCluster
-from postroad.testing.queue.queued_mail import QUICK, first, is_there, put, share, take
+from postroad.testing.queue.queued_mail import (
+    QUICK,
+    crash_process,
+    first,
+    is_there,
+    put,
+    share,
+    take,
+)
 
 CLUSTER = Layout(shards=3, lanes=32, replicas=3)
 pytestmark = [pytest.mark.nats, pytest.mark.faults]
 
 PATIENCE = timedelta(seconds=20)
+PATIENT = replace(QUICK, session_life=timedelta(seconds=6), self_doubt=timedelta(seconds=5))
 
 
 @pytest.fixture
@@ -44,6 +59,32 @@ async def until_provisioned(cluster: NatsCluster) -> None:
 
 def options(cluster: NatsCluster, role: str) -> SpoolOptions:
     return SpoolOptions(servers=cluster.urls, role=role, process=role, patience=PATIENCE)
+
+
+def restart(cluster: NatsCluster) -> None:
+    """Kill all servers, so that what is only in their memory is lost, and start them again."""
+    for server in cluster.servers:
+        server.kill()
+    for server in cluster.servers:
+        server.spawn()
+
+
+async def consumers(cluster: NatsCluster) -> dict[tuple[str, str], int]:
+    """Return how much each consumer has delivered, by its name and the time of its creation."""
+    client = FastClient()
+    found = {}
+    try:
+        await client.connect(list(cluster.urls), allow_reconnect=False)
+        for shard in range(CLUSTER.shards):
+            stream = stream_name(QueueStream.INTAKE, shard)  # where new mail is
+            answer = await client.request(f"$JS.API.CONSUMER.LIST.{stream}", b"{}", 5)
+            for each in json.loads(answer.data).get("consumers") or ():
+                found[each["name"], each["created"]] = int(each["delivered"]["consumer_seq"])
+    except (nats.errors.Error, OSError):
+        return {}  # the servers are still starting
+    finally:
+        await client.close()
+    return found
 
 
 @pytest.fixture
@@ -143,3 +184,62 @@ async def test_without_a_majority_mail_is_refused_and_taken_again_afterwards(
     async with asyncio.timeout(patient(20)):
         while ingress.refusal() is not None:
             await asyncio.sleep(0.1)
+
+
+async def test_a_restart_of_all_servers_empties_consumers_and_keeps_their_time_of_creation(
+    cluster: NatsCluster, ingress: JetStreamSpool, delivery: JetStreamSpool
+) -> None:
+    """That is why the name of the servers' memory tells when consumers lost their state."""
+    consumer = take(delivery)
+    await put(ingress)
+    await first(consumer, 1)
+    before = await consumers(cluster)
+    assert sum(before.values()) == 1
+    await crash_process(delivery, consumer)
+    restart(cluster)
+    after: dict[tuple[str, str], int] = {}
+    async with asyncio.timeout(patient(40)):
+        while not before.keys() <= after.keys():
+            await asyncio.sleep(0.2)
+            after = await consumers(cluster)
+    assert sum(after.values()) == 0
+
+
+async def test_what_a_whole_cluster_forgot_waits_while_a_former_owner_works_at_its_site(
+    cluster: NatsCluster, ingress: JetStreamSpool
+) -> None:
+    """Over 5 s: all three servers are killed while a record is in hand."""
+    here = replace(options(cluster, "delivery"), timings=PATIENT)
+    former, killed = await connect(here), await connect(here)
+    consumer = take(killed)
+    await put(ingress, site="mx.y")
+    [leased] = await first(consumer, 1)
+    await consumer.settle(leased)
+    await put(ingress, site="mx.y")  # after its consumer was made
+    await first(consumer, 1)
+    await crash_process(killed, consumer)
+    left_open = ((named_site("mx.y"), 1),)
+    await former.sessions.set_left_open(left_open)
+    restart(cluster)
+    async with asyncio.timeout(patient(40)):
+        while left_open not in [info.left_open for info in former.sessions.seen]:
+            await former.sessions.changed()
+        owner = await connect(here)
+        again = take(owner)
+        coming = asyncio.create_task(first(again, 1))
+        await until_delivered(cluster)
+        await put(ingress, "c@z.example")
+        [other] = await coming
+        assert other.record.domain == "z.example"
+        await former.sessions.set_left_open(())
+        [leased] = await first(again, 1)
+        assert leased.record.site == "mx.y"
+    await again.close()
+    for spool in (owner, killed, former):
+        await spool.close()
+
+
+async def until_delivered(cluster: NatsCluster) -> None:
+    """Wait until a consumer has delivered a record again."""
+    while not sum((await consumers(cluster)).values()):
+        await asyncio.sleep(0.1)

@@ -32,6 +32,7 @@ class ConsumerLanes:
         trials: Trials,
     ) -> None:
         self.ownership = LaneOwnership(tools.presence, tools.membership, tools.layout, self)
+        self._membership = tools.membership
         self._shards = tools.layout.shards
         self._flow = flow
         self._acknowledger = acknowledger
@@ -51,6 +52,7 @@ class ConsumerLanes:
     async def adjust(self) -> None:
         """Take and leave lanes, and request records wherever there is room."""
         await self.ownership.adjust()
+        self._puller.heed_restart(self._membership.restarted)
         await self._puller.refill_all()
 
     async def keep(self) -> None:

@@ -38,6 +38,7 @@ class AllSessions:
         self._life = life.total_seconds()
         self._recollection = Recollection(self._life)
         self.seen: tuple[SessionInfo, ...] = ()
+        self.restarted = 0  # when the servers' memory got its name; nanoseconds by their clock
         self.looked = 0  # the revision of sessions up to which `seen` is current
 
     @property
@@ -67,11 +68,12 @@ class AllSessions:
     async def read_memory(self) -> None:
         """Read the name of the servers' memory. Raises SpoolUnavailable."""
         memory = await self._takers.memory()
-        self._recollection.read(memory, self.seen, asyncio.get_running_loop().time())
+        self.restarted = int(memory.since.timestamp() * 1e9)
+        self._recollection.read(memory.name, self.seen, asyncio.get_running_loop().time())
 
     async def same_memory(self) -> bool:
         """Whether no keys were lost since the last look; call it after writing a key."""
-        if await self._takers.memory() == self._recollection.memory:
+        if (await self._takers.memory()).name == self._recollection.memory:
             return True
         self._recollection.lose(self.seen, asyncio.get_running_loop().time())
         return False

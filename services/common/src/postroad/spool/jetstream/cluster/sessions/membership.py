@@ -82,6 +82,11 @@ class Membership:
         return self._all.remembers
 
     @property
+    def restarted(self) -> int:
+        """When all servers were last restarted, or soon after; nanoseconds by their clock."""
+        return self._all.restarted
+
+    @property
     def resets(self) -> int:
         """How often this process's key, and perhaps its claims, were lost."""
         return self._all.resets

@@ -16,7 +16,7 @@ or uses connections, is not believed either.
 
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -35,6 +35,14 @@ _NOTES = "taker"
 _LASTS = timedelta(days=1)
 
 
+@dataclass(frozen=True, slots=True)
+class ServersMemory:
+    """The servers' memory: its name, and since when it has this name, by the servers' clock."""
+
+    name: str
+    since: datetime
+
+
 class Takers:
     """The name of the servers' memory, and the notes on disk. All raise SpoolUnavailable."""
 
@@ -44,8 +52,8 @@ class Takers:
         self._presence = presence
         self._disk = disk
 
-    async def memory(self) -> str:
-        """Return the name of the servers' memory; name it if it has none."""
+    async def memory(self) -> ServersMemory:
+        """Return the servers' memory; name it if it has no name."""
         found = await self._presence.get(_MEMORY)
         if found is None:
             try:
@@ -55,7 +63,7 @@ class Takers:
             found = await self._presence.get(_MEMORY)
         if found is None:
             raise SpoolUnavailable("the name of the servers' memory cannot be read yet")
-        return found.data.decode("ascii", "replace")
+        return ServersMemory(found.data.decode("ascii", "replace"), found.stored_at)
 
     async def note(self, info: SessionInfo) -> None:
         """Note that a process takes mail from now on; SpoolFull when there is no room."""

@@ -1,7 +1,9 @@
 """
 The server's durable consumer of one lane in one stream, from which its requests pull.
 
-It is kept in the servers' memory, and is created again after a restart has lost it.
+It is kept in the servers' memory. A single server loses it when it is restarted, and it is created
+again. A cluster keeps it over a restart of all servers, with the time of its creation, but without
+its state: it delivers from the beginning.
 """
 
 from datetime import datetime, timedelta

@@ -48,7 +48,8 @@ class LanePull:
         self.heard = 0.0  # loop time when the server last sent something for it
         self.retry_at = 0.0
         self.made = False
-        self.made_at = 0  # when the server made its consumer; nanoseconds by the server's clock
+        # When the server made its consumer, or lost its state; nanoseconds by the server's clock.
+        self.made_at = 0
         self.being_made = False
         self.single = False  # the next record is larger than a request allows
 

@@ -67,6 +67,7 @@ class Puller:
         self._inboxes: dict[LaneKey, _Inbox] = {}
         self._number = 0
         self._stopped = False
+        self._restarted = 0
         self._makings = BackgroundTasks(INTERNAL_ERRORS)
         self._makers = asyncio.Semaphore(_MADE_AT_ONCE)
 
@@ -85,6 +86,17 @@ class Puller:
         for pull in self._pulls.values():
             # The server may have been restarted, and its memory consumers with it.
             pull.asked, pull.made, pull.retry_at = 0, False, 0.0
+
+    def heed_restart(self, restarted: int) -> None:
+        """
+        Note when all servers were last restarted; nanoseconds by their clock.
+
+        In a cluster, a consumer that was lost then is there again, empty, and made long ago.
+        """
+        if restarted != self._restarted:
+            self._restarted = restarted
+            for pull in self._pulls.values():
+                pull.made_at = max(pull.made_at, restarted)
 
     def add(self, pull: LanePull) -> None:
         """Take records of a lane from now on."""
@@ -173,6 +185,7 @@ class Puller:
         try:
             async with self._makers:
                 await make_consumer(self._requests, pull, ack_wait=self._ack_wait)
+            pull.made_at = max(pull.made_at, self._restarted)
         except SpoolUnavailable as error:
             log.debug("a lane has no consumer yet", lane=pull.key.lane, error=str(error))
             pull.ended(None, asyncio.get_running_loop().time())
