@@ -56,9 +56,14 @@ class Buckets:
         key = subject.removeprefix("$KV.")
         if _READ in headers:
             found = [
-                [name, value.sequence, base64.b64encode(value.data).decode(), dict(value.headers)]
+                [
+                    f"$KV.{name}",
+                    value.sequence,
+                    base64.b64encode(value.data).decode(),
+                    dict(value.headers),
+                ]
                 for name, value in self._values.items()
-                if fnmatchcase(name, key) and value.ends > now
+                if fnmatchcase(name, key.replace(">", "*")) and value.ends > now
             ]
             return json.dumps(sorted(found, key=lambda each: int(str(each[1])))).encode()
         known = self._values.get(key)
