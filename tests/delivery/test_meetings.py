@@ -51,3 +51,15 @@ def test_what_others_settle_counts_also_where_generations_begin_anew() -> None:
     heed(pools, 500, a="default", b="bulk")
     assert heed(pools, 1, a="default", b="bulk")
     assert pools.meeting("a", by_mx=True) == Meeting(1, ends=False)
+
+
+def test_smarthosts_that_change_while_a_process_is_new_meet_anew() -> None:
+    """Others may have connections to the new ones, by a configuration before its first one."""
+    pools = Pools()
+    pools.heed([EgressPath("a", SMART, pool="bulk")], 1, 0.0, unsure=False)
+    pools.arrive(1, 0.0)
+    other = (Smarthost("other.example", 25),)
+    assert pools.heed([EgressPath("a", other, pool="bulk")], 2, 1.0, unsure=False)
+    meeting = pools.meeting("a", by_mx=False)
+    assert meeting is not None
+    assert meeting.since == 2

@@ -1,15 +1,13 @@
 """
 Shares a site's connections with processes of other pools, by claims (`policy.limits.portions`).
 
-This is needed only if Relays of several pools deliver by MX, or did so before the last edit, and
-only for sites that have mail. Then the first connection waits for a claim, and the others' claims
-are read twice a second. Given up connections are no longer used before the record is written;
-gained ones are used only after it.
+This is needed only if Relays of several pools deliver by MX, or did before the last edit, and only
+for sites with mail. The first connection waits for a claim, and the others' claims are read twice a
+second. Connections are given up before the record is written, and gained ones used only after it.
 
-An edit may make pools share sites that are in use. Then each process first writes what it uses, and
-tells the others that it has settled the configuration. Until all have, no process gets more than it
-has. If an edit leaves a site to one pool, its process uses claims until all processes have settled
-the edit and no other has a claim.
+An edit may make pools share sites that are in use. Each process first writes what it uses, then
+tells that it has settled the configuration. Until all have, none gets more than it has. If an edit
+leaves a site to one pool, its process uses claims until all have settled and no other has one.
 """
 
 import asyncio
@@ -99,6 +97,8 @@ class Sharing:
     def heed(self, generation: int, totals: Iterable[SiteTotal[Site]], *, changes: bool) -> None:
         """Note the configuration in force. `totals` may have been in use unshared until now."""
         now = asyncio.get_running_loop().time()
+        for known in self._shares.values():  # after a restore, generations may begin anew
+            known.total.since = min(known.total.since, generation)
         for total in totals:
             share = self._shares.get(total.claimed_as)
             if share is not None and share.total is total:

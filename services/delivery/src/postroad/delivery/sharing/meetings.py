@@ -95,7 +95,8 @@ class Pools:
     def _moves(self, before: EgressPath, now: EgressPath) -> bool:
         if before.pool != now.pool:
             return True
-        return now.name in self._moved and before.smarthosts != now.smarthosts
+        is_shared = now.name in self._moved or self._arrival is not None
+        return is_shared and before.smarthosts != now.smarthosts
 
     def _begin_anew(self, generation: int) -> None:
         """Let others settle this generation: after a restore of the queue, numbers begin anew."""

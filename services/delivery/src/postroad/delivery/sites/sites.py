@@ -162,12 +162,12 @@ class Sites:
 
     @property
     def totals(self) -> Collection[SiteTotal[Site]]:
-        """The total use of each site."""
-        return self._totals.values()
+        """The total use of each site, also of smarthosts that were withdrawn while in use."""
+        return [*self._totals.values(), *(site.total for site in self._withdrawn)]
 
     def share_again(self) -> None:
         """Share the known sites as the new configuration has it."""
-        for site in self:
+        for site in [*self, *self._withdrawn]:
             self._share(site.total, site.relay)
         self.heed_elsewhere(self._elsewhere)
 
@@ -217,8 +217,11 @@ def _turn_to(site: Site, hosts: tuple[Smarthost, ...]) -> None:
     kept = site.hosts_in_use if site.limiter.connections else ()
     site.hosts_in_use = hosts + tuple(host for host in kept if host not in hosts)
     site.hosts = hosts
-    if hosts:  # what was claimed of others does not count
-        site.total.claimed_as = " ".join([site.name, *_endpoints(hosts)])
+    claimed_as = " ".join([site.name, *_endpoints(hosts)])
+    if site.total.is_shared and claimed_as != site.total.claimed_as:
+        # What was claimed of others does not count. Nothing begins before there is a new claim.
+        site.total.lease(0, site.total.limiter.limits.message_rate)
+    site.total.claimed_as = claimed_as
 
 
 def _count_for(heir: Site, former: Site) -> None:
