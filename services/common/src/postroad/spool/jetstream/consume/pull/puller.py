@@ -17,7 +17,7 @@ from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.pull.lane_consumer import make_consumer
-from postroad.spool.jetstream.consume.pull.lane_pull import IDLE_BATCH, LINES, LanePull
+from postroad.spool.jetstream.consume.pull.lane_pull import IDLE_BATCH, LINES, LONGEST, LanePull
 from postroad.spool.jetstream.consume.pull.open_requests import OpenRequest, OpenRequests
 from postroad.spool.jetstream.nats.client import Incoming, Listening
 from postroad.spool.jetstream.nats.connection import NatsLink
@@ -112,12 +112,20 @@ class Puller:
         return sum(max(0, pull.asked - IDLE_BATCH) for pull in self._lanes.get(key, ()))
 
     async def remove(self, key: LaneKey) -> None:
-        """Take no more of a lane: without its inbox the server drops the requests."""
+        """
+        Take no more of a lane.
+
+        Its inbox stays open for as long as its requests stand. Servers that reach this process by
+        an import of its account do not see that an inbox is gone, and would send records nowhere,
+        which come again after the time for an acknowledgement. So they are given back.
+        """
         for pull in self._lanes.pop(key, ()):
             self._pulls.pop(pull.name, None)
             self._low.pop(pull, None)
         self._open.leave(key)
-        await self._close_inbox(key)
+        inbox = self._inboxes.pop(key, None)
+        if inbox is not None:
+            self._makings.spawn(_close_later(inbox))
 
     async def _close_inbox(self, key: LaneKey) -> None:
         inbox = self._inboxes.pop(key, None)
@@ -272,6 +280,11 @@ class Puller:
         if status in ("404", "503") or "Deleted" in description:
             pull.made = False
         pull.ended(None, now)
+
+
+async def _close_later(inbox: _Inbox) -> None:
+    await asyncio.sleep(LONGEST)
+    await _unsubscribe(inbox)
 
 
 async def _unsubscribe(inbox: _Inbox) -> None:
