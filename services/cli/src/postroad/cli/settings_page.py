@@ -46,7 +46,7 @@ _PROCESSES = (
         OwnLogin,
         "`postroad status`, `queue` and `events` connect with `POSTROAD_NATS_URL`, `_USER`,"
         " `_PASSWORD` and `_TOKEN`, as ingress does. Where those are the login of another process,"
-        " as in the operator's pod, these two give the commands a login of their own.",
+        " these two give the commands a login of their own.",
         "POSTROAD_COMMAND_NATS_",
     ),
 )
