@@ -12,12 +12,12 @@ from nats.js.api import StreamConfig, StreamInfo
 
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.ids import new_queue_id
-from postroad.spool.interface import LeasedRecord, Put, Ready, Scheduled
+from postroad.spool.interface import HOLD_LIMIT, LeasedRecord, Put, Ready, Scheduled
 from postroad.spool.jetstream.opening import provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.publish.succession import FOLLOWS, REPLACES
 from postroad.spool.jetstream.spool import JetStreamSpool
-from postroad.spool.jetstream.streams.subjects import intake_subject, stream_name
+from postroad.spool.jetstream.streams.subjects import end_subject, intake_subject, stream_name
 from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.selection import Selection, WaitKind
@@ -110,6 +110,28 @@ async def test_what_ended_in_the_intake_without_its_consumer_is_not_delivered_ag
     watching.cancel()
     assert came == []
     await again.close()
+
+
+@pytest.mark.usefixtures("operator")
+async def test_the_note_of_an_end_outlasts_the_mail(
+    open_spool: OpenJetStream, server: NatsServer, link: Link
+) -> None:
+    """A Relay may try mail for 30 days, and a Quota hold it as long: so late it may come again."""
+    spool = await open_spool()
+    deadline = now() + timedelta(days=30)
+    await put(spool, deadline=deadline)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    await consumer.stop()
+    await server.restart()
+    async with asyncio.timeout(patient(20)):
+        assert await consumer.settle(leased)
+    stream = stream_name(QueueStream.WAITING, leased.record.record_id.shard)
+    subject = end_subject(leased.record.record_id.shard, leased.record)
+    note = await link.jetstream.get_last_msg(stream, subject)
+    lives = int((note.headers or {})["Nats-TTL"].removesuffix("s"))
+    assert now() + timedelta(seconds=lives) > deadline + HOLD_LIMIT
+    await consumer.close()
 
 
 async def test_nobody_removes_from_the_intake(spool: JetStreamSpool, link: Link) -> None:

@@ -25,10 +25,11 @@ does each record that replaces it, until the leader says that the earlier form i
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
 from postroad.spool.interface import Held, QueueState, Ready, Scheduled
+from postroad.spool.jetstream.bodies.lifetime import time_to_live
 from postroad.spool.jetstream.nats.direct_get import StoredMessage
 from postroad.spool.jetstream.nats.leader_get import ask_leader
 from postroad.spool.jetstream.nats.pub_ack import check_ack
@@ -53,7 +54,6 @@ REPLACES = "Postroad-Replaces"  # the waiting record that it replaced
 # another process. A form that waits longer than this is still waiting then.
 SOON = timedelta(minutes=5)
 
-_END_KEPT = timedelta(days=7)  # the note of an end: longer than mail is tried
 _MOMENTS = (0.0, 0.02, 0.5)  # seconds before each try
 
 
@@ -142,7 +142,9 @@ class Succession:
 
     async def _note_end(self, shard: int, record: QueueRecord) -> None:
         ended = record.without_replies().next_step(content=b"", header=b"", trace=b"")
-        headers = {"Nats-TTL": f"{int(_END_KEPT.total_seconds())}s"}
+        # A lane may be without an owner for long, and the record comes again with the next one.
+        left = max(record.deadline - datetime.now(UTC), timedelta(0))
+        headers = {"Nats-TTL": f"{int(time_to_live(left).total_seconds())}s"}
         answer = await self._requests.send(
             end_subject(shard, record), encode(ended), headers=headers
         )
