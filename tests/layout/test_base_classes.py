@@ -29,7 +29,7 @@ REPLACED = {
     # `_pending` and `_pending_data_size` are what is to be written, and how many octets it has.
     "nats.aio.client.Client": {
         *("_attempt_reconnect", "_connect_command", "_connect_to_server", "_pending"),
-        *("_pending_data_size", "_process_connect_init", "_process_msg", "_process_pong", "_ps"),
+        *("_pending_data_size", "_process_connect_init", "_process_pong", "_ps"),
         *("_transport", "ssl_context"),
     },
     "nats.aio.transport.TcpTransport": {

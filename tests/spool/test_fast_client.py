@@ -10,6 +10,7 @@ from nats.aio.msg import Msg
 from postroad.spool.jetstream.nats.client import FastClient, Incoming, header_of
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.streams import hang_up
 
 pytestmark = pytest.mark.nats
 
@@ -97,11 +98,54 @@ async def test_any_cut_is_parsed_to_the_same(client: FastClient) -> None:
     assert expected[1].status == "503"
 
 
+@pytest.mark.parametrize("before", [b"", b"PING\r\n", b"+OK\r\n", b"INFO {}\r\n"])
+@pytest.mark.parametrize("octet", [0x00, 0x0B, 0x0C, 0x1C, 0x1F, 0x85, 0xFF])
+async def test_words_end_at_blanks_and_at_no_other_octet(
+    client: FastClient, octet: int, before: bytes
+) -> None:
+    """Whatever line comes before: nats-py would read the messages after it."""
+    ears = Ears()
+    client.listeners[7] = ears
+    subject = b"a" + bytes([octet]) + b"b"
+    said = b"MSG %s 7 5\r\nhello\r\nHMSG %s 7 r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"
+    await client._ps.parse(before + said % (subject, subject))
+    text = subject.decode("utf-8", "backslashreplace")
+    assert ears.heard == [
+        Incoming(text, "", b"", b"hello"),
+        Incoming(text, "r", b"NATS/1.0\r\n\r\n", b"hi"),
+    ]
+
+
+@pytest.mark.parametrize("octet", [0x0B, 0x1F, 0x85, 0xFF])
+async def test_odd_octets_reach_who_subscribes_by_nats_py(
+    client: FastClient, server: NatsServer, octet: int
+) -> None:
+    heard: asyncio.Queue[Msg] = asyncio.Queue()
+    await client.subscribe("t.*", cb=heard.put)
+    await client.flush()
+    host, _, port = server.url.removeprefix("nats://").partition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b'CONNECT {"verbose": false}\r\nPUB t.%s 2\r\nhi\r\n' % bytes([97, octet]))
+    async with asyncio.timeout(patient(10)):
+        assert (await heard.get()).data == b"hi"
+    await client.flush()
+    assert client.stats["reconnects"] == 0
+    await hang_up(writer)
+
+
+@pytest.mark.parametrize("subject", ["a b", "a\r\nPUB b 0", "a\tb", "a\nb", "a" * 4000])
+async def test_what_is_no_subject_is_not_written(client: FastClient, subject: str) -> None:
+    with pytest.raises(ValueError, match="not a subject"):
+        client.post(subject, b"")
+
+
 async def test_a_length_that_is_none_ends_the_connection_and_not_the_reader(
     client: FastClient,
 ) -> None:
-    with pytest.raises(nats.errors.ProtocolError):
-        await client._ps.parse(b"MSG a b c\r\n\r\n")
+    for said in (b"MSG a b c\r\n\r\n", b"MSG\r\n", b"MSG 5\r\nhello\r\n", b"GSM a 7 0\r\n\r\n"):
+        client._ps.reset()
+        with pytest.raises(nats.errors.ProtocolError):
+            await client._ps.parse(said)
 
 
 async def test_a_status_and_its_words_are_read() -> None:

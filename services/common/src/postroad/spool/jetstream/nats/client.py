@@ -20,7 +20,7 @@ from nats.aio import client as nats_client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import ProtocolError
-from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
+from nats.protocol.parser import Parser
 
 from postroad.mail.valueclass import valueclass
 from postroad.spool.jetstream.nats.loopback import KERNEL_TELLS, peer_uid
@@ -32,6 +32,7 @@ log = get_logger(__name__)
 _VERSION_LINE = b"NATS/1.0"
 _M, _H = ord("M"), ord("H")  # only MSG and HMSG of the server begin with these
 _LINE_ENDS = frozenset("\r\n")
+_LONGEST_SUBJECT = 3500  # the server closes the connection for a line of more than 4096 octets
 _LARGE = 16 * 1024  # octets from which copying costs more than a separate write
 # With this, most records come in one block. nats-py reads 32 KiB at a time, so a record of 100 KiB
 # would come in four parts.
@@ -187,10 +188,12 @@ class FastClient(TlsClient):
         Write a message with the others of this turn of the loop; OSError without a connection.
 
         `header` comes from `header_of`. The caller must not exceed `max_payload` with the whole,
-        because the server would close the connection.
+        because the server would close the connection. ValueError for what is no subject.
         """
         if not self.is_connected:
             raise OSError("not connected to NATS")
+        if " " in subject or len(subject) > _LONGEST_SUBJECT or not subject.isprintable():
+            raise ValueError(f"not a subject: {subject[:100]!r}")
         size = len(header) + len(payload)
         place = f"{subject} {reply} " if reply else f"{subject} "
         line = f"HPUB {place}{len(header)} {size}\r\n" if header else f"PUB {place}{size}\r\n"
@@ -228,32 +231,27 @@ class FastClient(TlsClient):
             log.exception("a message from NATS could not be handled", reason=message.subject)
         return True
 
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
-    ) -> None:
-        # From nats-py's own parser, when it has finished a message that it had begun.
-        if sid in self.listeners:
-            self.hear(sid, Incoming(subject.decode(), reply.decode(), headers or b"", data))
-            return
-        await super()._process_msg(sid, subject, reply, data, headers)
-
 
 async def _nobody(_: Msg) -> None:
     """Do nothing: the messages of this subscription go to its listener."""
 
 
 class _FastParser(Parser):
-    """Parses complete messages; leaves all else to nats-py's parser."""
+    """
+    Parses complete messages; leaves all other lines to nats-py's parser, one at a time.
+
+    Whoever may publish chooses the octets of a subject. Only a blank, a tab and a line end cannot
+    be among them, so words end at blanks and nowhere else. nats-py's parser never gets a message:
+    to it, other octets are blanks as well, and then it closes the connection.
+    """
 
     def __init__(self, client: FastClient) -> None:
         super().__init__(client)
         self._client = client
+        self._lines = Parser(client)
 
     async def parse(self, data: bytes = b"") -> None:
         """Parse octets that were read."""
-        if self.state != AWAITING_CONTROL_LINE:
-            await super().parse(data)
-            return
         buffer = self.buf
         if not buffer:
             # Nearly always a block has complete messages, which need not be copied to the buffer.
@@ -268,18 +266,28 @@ class _FastParser(Parser):
             # All is parsed, or the rest of a message is to come, or there is a new connection.
             if not buffer or buffer[0] in (_M, _H) or buffer is not self.buf:
                 return
-            before = len(buffer)
-            await super().parse()
-            buffer = self.buf
-            if len(buffer) == before or self.state != AWAITING_CONTROL_LINE:
+            line_end = buffer.find(b"\r\n") + 2
+            if line_end < 2:
                 return
+            line = bytes(buffer[:line_end])
+            del buffer[:line_end]
+            await self._take_line(line)
+            if buffer is not self.buf:
+                return
+
+    async def _take_line(self, line: bytes) -> None:
+        """Have nats-py handle a line that is no message."""
+        self._lines.reset()
+        await self._lines.parse(line)
+        if self._lines.buf:
+            raise ProtocolError("nats: unknown protocol")
 
     async def _take_messages(self, octets: bytes | bytearray) -> int:
         """Handle the complete messages at the beginning; return the number of their octets."""
         try:
             with memoryview(octets) as view:
                 return await self._cut(octets, view)
-        except ValueError as error:
+        except (ValueError, IndexError) as error:
             raise ProtocolError("nats: malformed MSG") from error
 
     async def _cut(self, octets: bytes | bytearray, view: memoryview) -> int:
@@ -289,19 +297,24 @@ class _FastParser(Parser):
             if line_end < 0:
                 break
             # MSG <subject> <sid> [reply] <size>, HMSG <subject> <sid> [reply] <header> <size>
-            words = octets[position:line_end].decode().split()
-            with_header = words[0] == "HMSG"
+            words = octets[position:line_end].split(b" ")
+            with_header = words[0] == b"HMSG"
             body = line_end + 2
             end = body + int(words[-1])
             if end + 2 > end_of_octets:
                 break
             middle = body + int(words[-2]) if with_header else body
-            reply = words[3] if len(words) == (6 if with_header else 5) else ""
+            reply = words[3] if len(words) == (6 if with_header else 5) else b""
             header, payload = bytes(view[body:middle]), bytes(view[middle:end])
             position = end + 2
             sid = int(words[2])
-            if not self._client.hear(sid, Incoming(words[1], reply, header, payload)):
-                await self._client._process_msg(
-                    sid, words[1].encode(), reply.encode(), payload, header
-                )
+            message = Incoming(_text(words[1]), _text(reply), header, payload)
+            if not self._client.hear(sid, message):
+                subject, answer_to = message.subject.encode(), message.reply.encode()
+                await self._client._process_msg(sid, subject, answer_to, payload, header)
         return position
+
+
+def _text(subject: bytes | bytearray) -> str:
+    """Return a subject. What is no UTF-8 in it is escaped by backslashes, which ours never have."""
+    return subject.decode("utf-8", "backslashreplace")
