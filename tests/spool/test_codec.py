@@ -44,7 +44,7 @@ recipients = st.builds(
 blobs = st.builds(
     BlobRef,
     st.integers(0, 255),
-    text,
+    st.text("abcdef0123456789", min_size=1, max_size=32),
     st.integers(0, 1000),
     st.integers(0, 2**40),
     st.binary(min_size=32, max_size=32),

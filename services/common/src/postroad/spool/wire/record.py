@@ -15,7 +15,7 @@ from postroad.mail.envelope import DEFAULT_NOTIFY, Body, Notify, Ret
 from postroad.mail.traffic import TrafficClass
 from postroad.proto.v1 import queue_pb2 as wire
 from postroad.spool.errors import RecordCorrupt
-from postroad.spool.ids import RecordId, shard_of
+from postroad.spool.ids import RecordId
 from postroad.spool.record import (
     BlobRef,
     Hold,
@@ -26,9 +26,11 @@ from postroad.spool.record import (
     QueueRecord,
     RecipientState,
 )
+from postroad.spool.wire.bounds import check
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FARTHEST = 2**55  # microseconds, a thousand years
 _NOTIFY_SET = 8
 _STATES = (RecipientState.PENDING, RecipientState.DELIVERED, RecipientState.BOUNCED)
 _STATE_NUMBERS = {state: number for number, state in enumerate(_STATES)}
@@ -127,16 +129,14 @@ def _put_progress(record: QueueRecord, message: wire.QueueRecord) -> None:
 def decode(data: bytes) -> QueueRecord:
     """Decode a record; RecordCorrupt when the octets are no record."""
     try:
-        message = wire.QueueRecord.FromString(data)
-        return _record_in(message, data)
+        record = _record_in(wire.QueueRecord.FromString(data), data)
+        check(record)
     except (DecodeError, ValueError, KeyError, OverflowError) as error:
         raise RecordCorrupt(f"not a queue record: {error}") from error
+    return record
 
 
 def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
-    shard_of(message.queue_id)  # a ValueError when it is no queue id
-    if not message.recipients or not message.domain:
-        raise ValueError("a record without recipients or domain")
     reverse_path = None
     if not message.null_reverse_path:
         reverse_path = Mailbox(message.reverse_local_part, message.reverse_domain)
@@ -311,4 +311,6 @@ def _microseconds(moment: datetime) -> int:
 
 
 def _moment(microseconds: int) -> datetime:
+    if not -_FARTHEST < microseconds < _FARTHEST:
+        raise ValueError("a time with which nothing can be computed")
     return _EPOCH + microseconds * _MICROSECOND  # timedelta(microseconds=…) costs twice as much

@@ -186,7 +186,9 @@ def _step(message: StoredMessage) -> int:
 
 def _holds(message: StoredMessage, record: QueueRecord) -> bool:
     """Whether a message is this record, or is the unreadable message that this record holds."""
+    if record.content == message.data:
+        return True
     try:
         return decode(message.data).record_id == record.record_id
     except RecordCorrupt:
-        return record.content == message.data
+        return False

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
+from postroad.mail.address import normalise_domain
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import RecordId, arrival_of
 from postroad.spool.interface import Held, Put, Ready, Scheduled
@@ -46,10 +47,10 @@ def domain_token(domain: str) -> str:
 
 
 def domain_of(token: str) -> str:
-    """Decode a token made by `domain_token`."""
+    """Decode a token made by `domain_token`; ValueError for another one, or some domain."""
     plain = token.replace("_", ".")
     octets = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), plain).encode("latin-1")
-    return octets.decode("utf-8", "surrogateescape")
+    return octets.decode()
 
 
 def stream_name(kind: QueueStream, shard: int) -> str:
@@ -96,9 +97,17 @@ def ready_subject(shard: int, record: QueueRecord, lane: str, *, by_id: bool = F
     return f"{subject}.{record.record_id}" if by_id else subject
 
 
-def domain_of_ready(subject: str) -> str:
-    """Return the domain in the subject of a ready record, or of new mail."""
-    return domain_of(subject.split(".")[7])
+def is_plain(subject: str) -> bool:
+    """Whether a subject has only characters that ours have, which encode all others."""
+    return subject.isascii() and subject.isprintable() and "\\" not in subject
+
+
+def domain_of_ready(subject: str) -> str | None:
+    """Return the domain in the subject of a ready record or new mail; None if it names none."""
+    try:
+        return normalise_domain(domain_of(subject.split(".")[7]))
+    except (IndexError, ValueError):
+        return None
 
 
 def waiting_subject(shard: int, kind: WaitKind, record_id: RecordId, domain: str, lane: str) -> str:

@@ -13,7 +13,7 @@ from postroad.spool.event import Event, EventType, record_event
 from postroad.spool.ids import RecordId, derived_queue_id
 from postroad.spool.interface import HOLD_LIMIT, Held, Put, held
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
-from postroad.spool.jetstream.streams.subjects import domain_of_ready
+from postroad.spool.jetstream.streams.subjects import domain_of_ready, is_plain
 from postroad.spool.record import Hold, QueuedRecipient, QueueRecord
 from postroad.spool.wire.record import decode
 from postroad.telemetry.logs import get_logger
@@ -31,6 +31,7 @@ SUSPECT_IN_AN_UPGRADE = 500
 POISON = 5
 POISONOUS = "Poison"
 UNREADABLE = "Unreadable"
+_NO_DOMAIN = "unreadable.invalid"  # nobody has such a domain (RFC 6761 §6.4)
 
 
 def is_unreadable(record: QueueRecord) -> bool:
@@ -64,6 +65,8 @@ def held_event(record: QueueRecord, reason: str, now: datetime, process: str) ->
 def record_of(delivered: Delivered) -> QueueRecord:
     """Return the record that was delivered, or one that stands for it if it is unreadable."""
     try:
+        if not is_plain(delivered.message.subject):
+            raise RecordCorrupt("a subject under which no record is stored")
         return decode(delivered.message.data)
     except RecordCorrupt as error:
         log.error("a record cannot be read and is held", error=str(error))
@@ -73,7 +76,7 @@ def record_of(delivered: Delivered) -> QueueRecord:
 def _unreadable(delivered: Delivered) -> QueueRecord:
     """Return a held record whose content is the octets that could not be read."""
     now = datetime.now(UTC)
-    domain = domain_of_ready(delivered.message.subject)
+    domain = domain_of_ready(delivered.message.subject) or _NO_DOMAIN
     shard, token = delivered.key.shard, delivered.key.token
     queue_id = derived_queue_id(now, shard, origin=f"{shard}.{token}")
     return QueueRecord(

@@ -1,0 +1,38 @@
+"""
+Refuses records that no release writes, before anything is made of them.
+
+Who accepts mail writes the records, and delivery goes by them. It makes subjects of them, which end
+a connection when they are too long or have a line end in them. It makes later forms, which need
+room for larger numbers. A record with which that is impossible is refused, so that it is held, and
+no other mail waits for it.
+"""
+
+import re
+
+from postroad.mail.address import MAX_DOMAIN
+from postroad.spool.ids import shard_of
+from postroad.spool.record import BlobRef, QueueRecord
+
+_BLOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MOST_STEPS = 2**31  # half of what the fields can tell
+_MOST_DESTINATIONS = 100_000  # of one body; a message has a thousand at most
+
+
+def check(record: QueueRecord) -> None:
+    """Raise ValueError for what is no record of ours."""
+    shard_of(record.record_id.queue_id)  # a ValueError when it is no queue id
+    if not record.recipients or not record.domain:
+        raise ValueError("a record without recipients or domain")
+    if len(record.domain) > MAX_DOMAIN or len(record.pool) > MAX_DOMAIN:
+        raise ValueError("the name of a domain or a pool is too long")
+    if max(record.step, record.attempts, record.lane_moves) >= _MOST_STEPS:
+        raise ValueError("a number of steps is too large")
+    if isinstance(record.content, BlobRef):
+        _check_body(record.content)
+
+
+def _check_body(body: BlobRef) -> None:
+    if not _BLOB_ID.fullmatch(body.blob_id):
+        raise ValueError("the name of a body is malformed")
+    if body.destinations > _MOST_DESTINATIONS:
+        raise ValueError("a body has too many destinations")
