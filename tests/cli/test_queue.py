@@ -81,6 +81,30 @@ async def test_status_tells_who_cannot_read_all_of_the_configuration(
     assert [each["stale"] for each in json.loads(out)["processes"]] == [True]
 
 
+async def test_status_names_a_stream_that_takes_no_mail(
+    server: NatsServer, spool: JetStreamSpool, run: Run
+) -> None:
+    broken = [["POSTROAD_I_2", "no answer\nin 3 s"], ["POSTROAD_X_2", "x"], ["POSTROAD_I_x", "x"]]
+    session = {
+        "session_id": "a" * 32,
+        "role": "ingress",
+        "process": "ingress-0",
+        "pool": "default",
+        "generation": 1,
+        "started": now().isoformat(),
+        "refusing": broken,
+    }
+    outside = await nats.connect(server.url)
+    key = f"$KV.presence.session.ingress.{session['session_id']}"
+    await outside.jetstream().publish(key, json.dumps(session).encode())
+    await outside.close()
+    _, out, _ = await run("status")
+    assert "\nPOSTROAD_I_2 takes no mail: no answer\\nin 3 s; new mail goes to" in out
+    assert "POSTROAD_X_2" not in out
+    _, out, _ = await run("status", "--json")
+    assert json.loads(out)["refusing"] == {"POSTROAD_I_2": "no answer\nin 3 s"}
+
+
 async def test_status_says_how_many_domains_its_table_leaves_out(
     spool: JetStreamSpool, run: Run
 ) -> None:

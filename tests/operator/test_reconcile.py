@@ -82,6 +82,24 @@ def test_programmed_is_what_every_process_has_acknowledged(
     assert said(status) == programmed
 
 
+def test_a_relay_says_that_a_stream_of_the_queue_refuses_writes_while_it_does() -> None:
+    refusing = {"POSTROAD_I_3": "no answer in 3 s", "POSTROAD_Q_3": "no answer in 3 s"}
+    known = facts(RELAY, DOMAIN, refusing=refusing)
+    status = desired(RELAY, {}, known, NOW)
+    assert said(status, Type.STREAM_REFUSES_WRITES) == ("True", "PublishesFail")
+    assert said(status) == ("True", "Programmed")
+    assert status is not None
+    told = find(status, Type.STREAM_REFUSES_WRITES)
+    assert told is not None
+    assert "POSTROAD_I_3 takes no mail (no answer in 3 s), and 1 more" in told["message"]
+    again = desired(RELAY, status, facts(RELAY, DOMAIN), NOW)
+    assert again is not None
+    assert find(again, Type.STREAM_REFUSES_WRITES) is None
+    of_domain = desired(DOMAIN, {}, known, NOW)
+    assert of_domain is not None
+    assert find(of_domain, Type.STREAM_REFUSES_WRITES) is None
+
+
 def test_a_fresh_publication_is_waited_for() -> None:
     assert desired(RELAY, {}, facts(RELAY, generation=8, patient=True), NOW) is None
     # What needs no acknowledgement is told at once.

@@ -291,6 +291,7 @@ class Leader:
             dns=self._dns.facts,
             reachable=self._reachable.found,
             usage=self._usage.lines,
+            refusing=self._acknowledgements.refusing,
         )
 
     @property

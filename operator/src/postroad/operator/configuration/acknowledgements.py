@@ -1,6 +1,8 @@
 """
 Which generation each process of the data plane has in force, read from the processes' sessions.
 
+The sessions also tell which streams of the queue take no records.
+
 The sessions are read every few seconds, because processes come and go, and several times a second
 while a publication is not in force everywhere yet. If there is no session at all, that is believed
 only after some seconds: NATS servers that were all down have lost the sessions, and each process
@@ -8,7 +10,7 @@ writes its own again.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from postroad.operator.configuration.publisher import ConfigurationPublisher
@@ -26,12 +28,17 @@ log = get_logger(__name__)
 
 
 class Acknowledgements:
-    """`serving` is None while the sessions cannot be read."""
+    """
+    `serving` is None while the sessions cannot be read.
+
+    `refusing` has the streams of the queue that some process finds refusing, and why.
+    """
 
     def __init__(
         self, spool: Spool, publisher: ConfigurationPublisher, changed: Callable[[], None]
     ) -> None:
         self.serving: tuple[Serving, ...] | None = None
+        self.refusing: Mapping[str, str] = {}
         self._spool = spool
         self._publisher = publisher
         self._changed = changed
@@ -53,10 +60,10 @@ class Acknowledgements:
         """Read the sessions at intervals, until cancelled."""
         waited = False
         while True:
-            before = self.serving
+            before = self.serving, self.refusing.keys()
             self.serving = self._believed(await self._read())
             waiting = self.patient and not self._all_in_force()
-            if self.serving != before or (waited and not waiting):
+            if (self.serving, self.refusing.keys()) != before or (waited and not waiting):
                 self._changed()
             waited = waiting
             await self._pause(_OFTEN if waiting else _SELDOM)
@@ -89,6 +96,7 @@ class Acknowledgements:
         except SpoolError as error:
             log.debug("the sessions cannot be read", error=str(error))
             return None
+        self.refusing = dict(sorted(each for info in sessions for each in info.refusing))
         found = [
             Serving(s.process, s.generation, s.stale) for s in sessions if s.role in DATA_PLANE
         ]

@@ -33,6 +33,7 @@ class Type(StrEnum):
     PROGRAMMED = "Programmed"
     DNS_VERIFIED = "DNSVerified"
     REACHABLE = "Reachable"
+    STREAM_REFUSES_WRITES = "StreamRefusesWrites"
 
 
 @dataclass(frozen=True, slots=True)

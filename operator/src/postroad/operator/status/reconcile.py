@@ -48,7 +48,8 @@ class Facts:
 
     `generations` has the generation in which each entry was published, but no entries that are not
     published yet. `serving` is None while the sessions cannot be read. `patient` means that a
-    publication is so recent that acknowledgements are still expected.
+    publication is so recent that acknowledgements are still expected. `refusing` has the streams of
+    the queue that take no records, and why.
     """
 
     compiled: Compiled = field(default_factory=Compiled)
@@ -60,6 +61,7 @@ class Facts:
     dns: Mapping[str, DnsFacts] = field(default_factory=dict)
     reachable: Mapping[ObjectKey, Judgement] = field(default_factory=dict)
     usage: Mapping[ObjectKey, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    refusing: Mapping[str, str] = field(default_factory=dict)
 
 
 def desired(
@@ -87,6 +89,8 @@ def desired(
         _add_dns(status, judgements, declared.spec, previous, facts)
     if isinstance(declared.spec, RelaySpec) and declared.spec.smarthosts:
         judgements += _reachable(declared, previous, facts)
+    if isinstance(declared.spec, RelaySpec) and facts.refusing:
+        judgements.append(_stream_refuses(facts.refusing))
     if isinstance(declared.spec, QuotaSpec):
         usage = facts.usage.get(declared.reference.key)
         if usage is not None:
@@ -233,6 +237,21 @@ def _same_records(records: Sequence[DnsRecord], previous: Mapping[str, Any]) -> 
     said = previous.get("dnsRecords") or ()
     now = [(record.name, record.type, record.value) for record in records]
     return now == [(each.get("name"), each.get("type"), each.get("value")) for each in said]
+
+
+def _stream_refuses(refusing: Mapping[str, str]) -> Judgement:
+    """
+    Return what Relays say of the queue, which has no object of its own.
+
+    It is there only while it is true, so that nothing is written for it otherwise.
+    """
+    stream, why = next(iter(refusing.items()))
+    more = f", and {len(refusing) - 1} more" if len(refusing) > 1 else ""
+    message = (
+        f"{stream} takes no mail ({why}){more}; new mail goes to other shards: see the section"
+        " `A stream that refuses writes` of the manual"
+    )
+    return Judgement(Type.STREAM_REFUSES_WRITES, Truth.TRUE, "PublishesFail", message)
 
 
 def _reachable(declared: Declared, previous: Mapping[str, Any], facts: Facts) -> list[Judgement]:

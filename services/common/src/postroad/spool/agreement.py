@@ -111,6 +111,7 @@ class SessionInfo:
     settled: int = sys.maxsize
     awaits: int = 0  # the configuration that others must settle before it uses more of shared sites
     memory: str = ""  # name of the servers' memory that has all its claims; "" if that is unsure
+    refusing: tuple[tuple[str, str], ...] = ()  # streams that take no records from it, and why
 
 
 class Sessions(Protocol):

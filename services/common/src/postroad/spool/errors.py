@@ -2,7 +2,11 @@
 
 
 class SpoolError(Exception):
-    """Base of the queue's errors."""
+    """Base of the queue's errors; `code` is the one that JetStream gave, 0 without one."""
+
+    def __init__(self, *said: object, code: int = 0) -> None:
+        super().__init__(*said)
+        self.code = code
 
 
 class SpoolUnavailable(SpoolError):

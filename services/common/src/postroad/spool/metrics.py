@@ -25,6 +25,24 @@ PUBLISH_RECORDS = _GROUP.histogram(
     " destination domain.",
     buckets=_RECORDS,
 )
+PUBLISH_FAILURES = _GROUP.counter(
+    "postroad_queue_publish_failures_total",
+    "Failed tries to store records, by stream and by the error code of JetStream, `no-leader` or"
+    " `no-answer`.",
+    labels={
+        "stream": "one for each stream of records that failed",
+        "code": "one for each error that came",
+    },
+    watch="Steady growth for one stream while others take mail: see"
+    " [a stream that refuses writes](operations.md#a-stream-that-refuses-writes).",
+)
+STREAM_REFUSES = _GROUP.gauge(
+    "postroad_queue_stream_refuses",
+    "1 while this process finds that a stream takes no records although the queue answers, else 0.",
+    labels={"stream": "one for each stream of records that has refused"},
+    watch="1: new mail goes to other shards. See"
+    " [a stream that refuses writes](operations.md#a-stream-that-refuses-writes).",
+)
 REDELIVERIES = _GROUP.counter(
     "postroad_queue_redeliveries_total",
     "Records that this process got and that the queue had handed out before, to any process: they"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from postroad.cli.commands.status_objects import print_findings
@@ -14,6 +14,7 @@ from postroad.cli.target.options import Where
 from postroad.cli.terminal.options import Form, FormOption, JsonFlag
 from postroad.cli.terminal.output import ago, print_json, short
 from postroad.cli.terminal.tables import Column, print_table
+from postroad.mail.visible import visible
 from postroad.spool.agreement import Order, SessionInfo
 from postroad.spool.backlog import Counts, Tally
 from postroad.spool.interface import Spool
@@ -71,6 +72,7 @@ class Glance:
     processes: Sequence[SessionInfo]
     domains: Sequence[DomainMail]
     orders: Sequence[tuple[Order, int]] = ()
+    refusing: Mapping[str, str] = field(default_factory=dict)  # streams that take no mail, and why
     findings: Findings | None = None  # None on Kubernetes, where each object's status shows them
 
     def total(self, kind: WaitKind) -> int:
@@ -112,6 +114,7 @@ async def _look(cluster: Where) -> Glance:
             processes=sorted(sessions, key=lambda session: session.process),
             domains=[*stuck, *domains[_TOP:]],
             orders=await standing(spool),
+            refusing=dict(sorted(each for info in sessions for each in info.refusing)),
             findings=read_findings(state) if state is not None else None,
         )
 
@@ -161,7 +164,10 @@ def _print(glance: Glance, *, wide: bool) -> None:
     now, refusal = glance.now, glance.refusal
     accepting = "accepting mail" if refusal is None else f"refusing mail: {refusal}"
     totals = ", ".join(f"{state} {glance.total(kind)}" for kind, state in STATES.items())
-    print(f"queue: {accepting}; {totals}\n")
+    print(f"queue: {accepting}; {totals}")
+    for stream, why in glance.refusing.items():
+        print(f"{stream} takes no mail: {visible(why)}; new mail goes to other shards")
+    print()
     rows = [
         (each.process, each.role, each.pool, _configuration(each), ago(each.started, now))
         for each in glance.processes
@@ -195,6 +201,7 @@ def _summary(glance: Glance) -> dict[str, object]:
     return {
         "accepting": refusal is None,
         "refusal": refusal,
+        "refusing": dict(glance.refusing),
         "queue": {state: glance.total(kind) for kind, state in STATES.items()},
         "domains": {each.domain: _domain_row(each) for each in glance.domains},
         "processes": [

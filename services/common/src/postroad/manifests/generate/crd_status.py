@@ -45,6 +45,7 @@ CONDITIONS: Mapping[Kind, Mapping[str, str]] = {
         **SHARED,
         **_SECRETS,
         "Reachable": "a smarthost answers; not part of Ready",
+        "StreamRefusesWrites": "a part of the queue takes no mail; there only while that is so",
     },
     Kind.QUOTA: SHARED,
     Kind.CLIENT: {

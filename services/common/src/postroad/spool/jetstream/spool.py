@@ -39,6 +39,7 @@ from postroad.spool.jetstream.nats.key_value import Bucket
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.publish.publisher import Publisher
+from postroad.spool.jetstream.publish.refusing import RefusingStreams
 from postroad.spool.jetstream.streams.capacity import Capacity
 from postroad.spool.jetstream.streams.provision import PRESENCE, remake_presence
 from postroad.spool.lanes.lane import lane_of
@@ -70,7 +71,14 @@ class JetStreamSpool:
         # Whether this is a process of the cluster, with a session, and not the command.
         self._takes_part = options.role != "command"
         self._requests = Requests(link)
-        self._publisher = Publisher(link, self._requests, layout)
+        self._refusing = RefusingStreams(
+            link,
+            options.timings,
+            shards=layout.shards,
+            alive=lambda: self._membership.alive(),
+            seen=lambda: self._membership.seen,
+        )
+        self._publisher = Publisher(link, self._requests, layout, self._refusing)
         self._blobs = Blobs(link, self._requests, retry=options.timings.gathering)
         self._capacity = Capacity(link, copies=layout.replicas)
         self._unfinished = UnfinishedBodies(self._capacity, processes=self._of_role)
@@ -97,6 +105,7 @@ class JetStreamSpool:
             takers=Takers(Bucket(link, PRESENCE), Bucket(link, "cluster")),
             remake=partial(remake_presence, link, layout) if options.makes_streams else None,
             is_full=lambda: self._capacity.near_full,
+            refusing=self._refusing.look,
         )
         after = options.timings.abandoned
         self._abandoned = AbandonedBodies(self._requests, self._membership, layout, after=after)
@@ -175,8 +184,8 @@ class JetStreamSpool:
         return None
 
     def new_queue_id(self, now: datetime) -> str:
-        """Return a new queue id in a random shard."""
-        return new_queue_id(now, int(random.random() * self.layout.shards))
+        """Return a new queue id in a random shard, one that takes mail as far as is known."""
+        return new_queue_id(now, self._refusing.shard_for_new_mail())
 
     def write_body(self, *, lifetime: timedelta, known: bool = True) -> BodyWriter:
         """Begin a body in a random shard."""
@@ -218,14 +227,9 @@ class JetStreamSpool:
                 await asyncio.sleep(_LOOK_AGAIN)
                 if loop.time() >= deadline:
                     raise
-                queue_id = new_queue_id(datetime.now(UTC), self._another_shard(shard))
+                queue_id = new_queue_id(datetime.now(UTC), self._refusing.another_shard(shard))
                 continue
             return StoreAck(queue_id, sequence)
-
-    def _another_shard(self, shard: int) -> int:
-        if self.layout.shards == 1:
-            return shard
-        return (shard + random.randrange(1, self.layout.shards)) % self.layout.shards
 
     def take(self, *, pool: str, room: int, room_bytes: int) -> JetStreamConsumer:
         """Begin to consume records, as one of the processes that own a pool's lanes."""

@@ -19,4 +19,6 @@ class Timings:
     alone: timedelta = timedelta(seconds=15)  # for which a suspect is tried without another
     suspects: timedelta = timedelta(seconds=2)  # to wait until the suspects of one death have come
     gathering: timedelta = timedelta(seconds=2)  # to collect ended destinations of shared bodies
+    refusing: timedelta = timedelta(seconds=15)  # of failed publishes until a stream "refuses"
+    refusing_tried_again: timedelta = timedelta(seconds=30)  # with one message of new mail
     abandoned: timedelta = timedelta(hours=1)  # until an unfinished body counts as abandoned

@@ -36,6 +36,7 @@ FIELDS = {
     "domain": "the destination domain",
     "site": "the hosts that limits are kept for: the MX hosts of a domain, or a Relay's smarthosts",
     "host": "a NATS server",
+    "stream": "a stream of the queue in JetStream",
     "lane": "a lane of the queue",
     "lanes": "lanes of the queue; consecutive ones as the first and the last",
     "pool": "a pool of delivery processes",

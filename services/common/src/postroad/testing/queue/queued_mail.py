@@ -82,7 +82,7 @@ async def put(spool: Spool, *to: str, place: QueueState | None = None, **more: o
     return (await spool.accept(queue_id, compose, timeout=patient(5) * SECOND)).queue_id
 
 
-async def store(spool: Spool, puts: Sequence[Put]) -> None:
+async def store(spool: Spool, puts: Sequence[Put], *, seconds: float = 5) -> None:
     """Store records of one message where mail waits, as a process that dies when it settles."""
     shard = puts[0].record.record_id.shard
     spool = getattr(spool, "as_delivery", spool)
@@ -91,7 +91,7 @@ async def store(spool: Spool, puts: Sequence[Put]) -> None:
         spool.store.append(puts, spool.store.names_of(puts, nothing))
         return
     assert isinstance(spool, JetStreamSpool)
-    await spool._publisher.publish(puts, timeout=patient(5) * SECOND, origin=nothing)
+    await spool._publisher.publish(puts, timeout=patient(seconds) * SECOND, origin=nothing)
 
 
 async def share(spool: Spool, *pools: str, known: int | None = None) -> BlobRef:

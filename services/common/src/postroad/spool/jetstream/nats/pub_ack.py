@@ -50,7 +50,7 @@ def check_ack(answer: Incoming) -> int:
     if code == _ALREADY_STORED:
         return 0  # all ids of a batch belong to one message, so the whole batch is stored
     if code in _FULL:
-        raise SpoolFull(text)
+        raise SpoolFull(text, code=code)
     if code in _WRONG_LAST_SEQUENCE:
-        raise ClaimLost(text)
-    raise SpoolUnavailable(text)
+        raise ClaimLost(text, code=code)
+    raise SpoolUnavailable(text, code=code)

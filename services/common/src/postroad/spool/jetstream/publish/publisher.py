@@ -30,6 +30,7 @@ from postroad.spool.jetstream.nats.client import FastClient, header_of
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.pub_ack import Acknowledged, acknowledged, check_ack
 from postroad.spool.jetstream.nats.requests import NoResponders, Requests, checked
+from postroad.spool.jetstream.publish.refusing import RefusingStreams
 from postroad.spool.jetstream.publish.succession import FOLLOWS, following
 from postroad.spool.jetstream.streams.subjects import intake_subject, ready_subject, subject_of
 from postroad.spool.lanes.keys import Key
@@ -60,12 +61,19 @@ class _Message:
 
 
 class Publisher:
-    """Stores puts in shards."""
+    """Stores puts in shards; `refusing` is told which streams take them."""
 
-    def __init__(self, link: NatsLink, requests: Requests, layout: Layout) -> None:
+    def __init__(
+        self,
+        link: NatsLink,
+        requests: Requests,
+        layout: Layout,
+        refusing: RefusingStreams | None = None,
+    ) -> None:
         self._link = link
         self._requests = requests
         self._layout = layout
+        self._refusing = refusing
         self._batches = itertools.count()
         self._name = secrets.token_hex(8)
 
@@ -116,7 +124,7 @@ class Publisher:
         failures, in_doubt = 0, False
         while True:
             try:
-                stored = await self._try(messages, deadline - loop.time())
+                stored = await self._noted_try(messages, deadline - loop.time())
             except NoResponders as error:
                 failure: SpoolError = error
                 if not in_doubt:
@@ -138,6 +146,20 @@ class Publisher:
             if loop.time() + pause >= deadline:
                 raise SpoolUnavailable(f"not stored in time: {failure}") from failure
             await asyncio.sleep(pause)
+
+    async def _noted_try(self, messages: Sequence[_Message], left: float) -> Acknowledged:
+        if self._refusing is None:
+            return await self._try(messages, left)
+        subject = messages[0].subject
+        try:
+            stored = await self._try(messages, left)
+        except ClaimLost:
+            raise
+        except SpoolError as error:
+            self._refusing.failed(subject, error)
+            raise
+        self._refusing.stored(subject)
+        return stored
 
     async def _try(self, messages: Sequence[_Message], left: float) -> Acknowledged:
         timeout = max(0.05, min(_TRY_TIMEOUT, left))

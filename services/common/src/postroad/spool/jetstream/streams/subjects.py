@@ -36,6 +36,7 @@ from postroad.spool.selection import WaitKind
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
 _REST = "w"  # in place of the class: what waited, of both classes
+_STREAM = re.compile(r"POSTROAD_[IQ]_\d{1,4}", re.ASCII)
 _ESCAPE = re.compile(r"=([0-9A-F]{2})")
 
 
@@ -62,6 +63,17 @@ def named_stream(name: str) -> tuple[QueueStream, int]:
     """Return the kind and the shard of a stream of records by its name."""
     _, kind, shard = name.split("_")
     return QueueStream(kind.lower()), int(shard)
+
+
+def is_stream_of_records(name: str) -> bool:
+    """Whether a name is that of a stream of records."""
+    return _STREAM.fullmatch(name) is not None
+
+
+def stream_of(subject: str) -> str:
+    """Return the name of the stream of records that a subject belongs to."""
+    _, kind, shard, _ = subject.split(".", 3)
+    return stream_name(QueueStream(kind), int(shard))
 
 
 def blob_stream(shard: int) -> str:

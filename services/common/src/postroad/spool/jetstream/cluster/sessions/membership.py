@@ -28,7 +28,7 @@ class Membership:
     Implements agreement.Sessions.
 
     `remake` creates a lost bucket again; None if this process may not. `is_full` says whether this
-    process refuses new mail.
+    process refuses new mail, `refusing` which streams take nothing from it, and why.
     """
 
     def __init__(
@@ -40,10 +40,16 @@ class Membership:
         takers: Takers,
         remake: Callable[[], Awaitable[None]] | None,
         is_full: Callable[[], bool] = lambda: False,
+        refusing: Callable[[], tuple[tuple[str, str], ...]] = tuple,
     ) -> None:
         life = timings.session_life
         self._all = AllSessions(bucket, takers, info.session_id, life=life)
-        self._own = OwnSession(bucket, takers, info, timings, sessions=self._all, is_full=is_full)
+        self._own = OwnSession(
+            *(bucket, takers, info, timings),
+            sessions=self._all,
+            is_full=is_full,
+            refusing=refusing,
+        )
         self._remake = remake
         self._renewal = timings.renewal.total_seconds()
         self._is_untold = False  # whether `left_open` may not be written yet

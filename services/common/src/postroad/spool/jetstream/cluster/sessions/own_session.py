@@ -32,7 +32,12 @@ _SECOND = timedelta(seconds=1)
 
 
 class OwnSession:
-    """This process's key. `is_full` says whether this process refuses new mail."""
+    """
+    This process's key.
+
+    `is_full` says whether this process refuses new mail, `refusing` which streams take nothing from
+    it, and why.
+    """
 
     def __init__(
         self,
@@ -43,6 +48,7 @@ class OwnSession:
         *,
         sessions: AllSessions,
         is_full: Callable[[], bool],
+        refusing: Callable[[], tuple[tuple[str, str], ...]],
     ) -> None:
         self._bucket = bucket
         self._takers = takers
@@ -52,6 +58,7 @@ class OwnSession:
         self._doubts_after = timings.self_doubt.total_seconds()
         self._sessions = sessions
         self._is_full = is_full
+        self._refusing = refusing
         self.revision = 0
         self.confirmed = float("-inf")  # loop time at which the last confirmed renewal was sent
         self.noted = False  # noted on disk, if there was room
@@ -71,7 +78,11 @@ class OwnSession:
         """Write the key now. Raises SpoolError."""
         async with self._renewing:
             sent = asyncio.get_running_loop().time()
-            self.change(full=self._is_full(), memory=self._sessions.claimed_in(sent))
+            self.change(
+                full=self._is_full(),
+                refusing=self._refusing(),
+                memory=self._sessions.claimed_in(sent),
+            )
             value = encode(self.info)
             try:
                 self.revision = await self._put(value, self.revision)

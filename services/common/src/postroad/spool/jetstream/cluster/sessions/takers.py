@@ -16,6 +16,7 @@ or uses connections, is not believed either.
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -23,6 +24,7 @@ from uuid import uuid4
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.errors import SpoolError, SpoolUnavailable
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion
+from postroad.spool.jetstream.streams.subjects import is_stream_of_records
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -33,6 +35,7 @@ _MEMORY = "memory"
 _NOTES = "taker"
 # After a crash a note expires by itself.
 _LASTS = timedelta(days=1)
+_LONGEST_REASON = 200  # characters of an error that a session tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +131,16 @@ def _decode(data: bytes) -> SessionInfo | None:
             settled=int(said.get("settled", sys.maxsize)),
             awaits=int(said.get("awaits", 0)),
             memory=str(said.get("memory", "")),
+            refusing=_refusing(said.get("refusing", ())),
         )
     except (ValueError, KeyError, TypeError):
         return None  # of another release, or not a session: it counts as owning nothing
+
+
+def _refusing(said: Iterable[tuple[object, object]]) -> tuple[tuple[str, str], ...]:
+    """Return the streams of records among those that a session names, and why they refuse."""
+    told = [(str(stream), str(why)[:_LONGEST_REASON]) for stream, why in said]
+    return tuple((stream, why) for stream, why in told if is_stream_of_records(stream))
 
 
 def _believed(key: str, info: SessionInfo | None) -> SessionInfo | None:
