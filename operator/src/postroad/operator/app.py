@@ -25,7 +25,7 @@ from postroad.operator.configuration.proofs import Proofs
 from postroad.operator.configuration.publisher import ConfigurationPublisher
 from postroad.operator.jetstream.backlog import BacklogCounts
 from postroad.operator.jetstream.leaders import keep_spread
-from postroad.operator.jetstream.provisioning import look_after, provision_first
+from postroad.operator.jetstream.provisioning import left_out, look_after, provision_first
 from postroad.operator.jetstream.storage import look_at_storage
 from postroad.operator.kubernetes.client import Kube
 from postroad.operator.kubernetes.lease import LeaseKeeper
@@ -47,6 +47,7 @@ from postroad.spool.errors import SpoolError, SpoolUnavailable
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import Layout
 from postroad.telemetry.logs import get_logger
 
@@ -60,10 +61,11 @@ log = get_logger(__name__)
 class Queue:
     """This process's connection to the queue: one to count while it stands by, one to lead."""
 
-    def __init__(self, options: SpoolOptions, backlog: BacklogCounts) -> None:
+    def __init__(self, options: SpoolOptions, backlog: BacklogCounts, wanted: Layout) -> None:
         self.options = options
         self._backlog = backlog
-        self._spool: Spool | None = None
+        self._wanted = wanted
+        self._spool: JetStreamSpool | None = None
         self._standing_by: asyncio.Task[object] | None = None
 
     def count_while_standing_by(self, process: Process) -> None:
@@ -88,7 +90,11 @@ class Queue:
         # A full queue still takes a configuration.
         return str(refusal) if isinstance(refusal, SpoolUnavailable) else None
 
-    async def _open(self) -> Spool:
+    def why_left_out(self) -> str | None:
+        """Return which shards of the queue the settings leave out, None if they leave out none."""
+        return left_out(self._spool.layout, self._wanted) if self._spool is not None else None
+
+    async def _open(self) -> JetStreamSpool:
         while True:
             try:
                 self._spool = await connect(self.options)
@@ -124,8 +130,10 @@ async def build(process: Process, settings: OperatorSettings) -> None:
     process.on_stop("lease", lease.give_up)
     backlog = BacklogCounts(settings.pools, lambda: lease.holding)
     process.pages["backlog"] = backlog.page
-    queue = Queue(spool_options(process, settings.nats, role="operator"), backlog)
+    options = spool_options(process, settings.nats, role="operator")
+    queue = Queue(options, backlog, settings.queue.layout)
     process.readiness.add("queue", queue.why_away)
+    process.readiness.add("shards", queue.why_left_out)
     queue.count_while_standing_by(process)
     process.spawn("leading", _lead(process, settings, keyrings, kube, lease, queue))
 

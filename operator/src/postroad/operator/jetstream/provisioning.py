@@ -22,6 +22,22 @@ _BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=5))
 log = get_logger(__name__)
 
 
+def left_out(in_force: Layout, wanted: Layout) -> str | None:
+    """
+    Return why mail in the queue is not delivered, None if it is.
+
+    The servers' accounts have the shards that the settings name. So the other roles cannot reach
+    those that a lower number leaves out, and the mail in them waits.
+    """
+    if wanted.shards >= in_force.shards:
+        return None
+    return (
+        f"the queue has {in_force.shards} shards and the settings name {wanted.shards}: mail in the"
+        f" others is not delivered; set queue.shards of the chart, or POSTROAD_QUEUE_SHARDS and the"
+        f" servers' accounts, to {in_force.shards} or more"
+    )
+
+
 async def provision_first(options: SpoolOptions, settings: LayoutSettings) -> Layout:
     """Provision, retrying until the servers answer; return the layout in force."""
     for failures in itertools.count(1):
@@ -32,7 +48,9 @@ async def provision_first(options: SpoolOptions, settings: LayoutSettings) -> La
             log.warning("the queue is not provisioned yet", error=str(error))
             await asyncio.sleep(_BACKOFF.seconds(failures, random))
             continue
-        if in_force != settings.layout:
+        if (problem := left_out(in_force, settings.layout)) is not None:
+            log.error(problem)
+        elif in_force != settings.layout:
             log.warning(
                 "the queue keeps the layout it was made with",
                 in_force=str(in_force),

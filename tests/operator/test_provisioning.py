@@ -1,0 +1,100 @@
+"""What the operator says of a queue that was made with other numbers than it is given."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from postroad.operator.jetstream.provisioning import left_out
+from postroad.spool.jetstream.opening import provision
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.lanes.layout import Layout
+from postroad.testing.children import dies_with_us
+from postroad.testing.keys import keyrings_in
+from postroad.testing.patience import patient
+from postroad.testing.queue.nats_server import NatsServer
+
+NOWHERE = """
+apiVersion: v1
+kind: Config
+current-context: none
+contexts: [{name: none, context: {cluster: none, user: none}}]
+clusters: [{name: none, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: none, user: {token: none}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "problem"),
+    [
+        (Layout(5, 32, 3), False),
+        (Layout(6, 32, 3), False),
+        (Layout(5, 8, 1), False),  # they never change, and every process goes by those that are
+        (Layout(4, 32, 3), True),
+    ],
+)
+def test_a_lower_number_of_shards_is_a_problem(wanted: Layout, problem: bool) -> None:
+    assert (left_out(Layout(5, 32, 3), wanted) is not None) is problem
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+async def checks(port: int, check: str) -> str:
+    """Return what /readyz says of a check once it says anything else than that it begins."""
+    async with aiohttp.ClientSession() as client, asyncio.timeout(patient(20)):
+        while True:
+            try:
+                async with client.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                    said = json.loads(await answer.text())["checks"]
+            except aiohttp.ClientError:
+                said = {}
+            if check in said and said["queue"] == "ok":
+                return str(said[check])
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.nats
+@pytest.mark.parametrize(
+    ("shards", "told"), [(3, "has 4 shards and the settings name 3"), (4, "ok")]
+)
+async def test_an_operator_that_leaves_out_shards_is_not_ready(
+    tmp_path: Path, shards: int, told: str
+) -> None:
+    """So a rollout stops before it, and the alert for pods that are not ready is raised."""
+    keyrings_in(tmp_path)
+    (tmp_path / "kubeconfig").write_text(NOWHERE)
+    port = free_port()
+    async with NatsServer(tmp_path) as nats:
+        await provision(SpoolOptions((nats.url,), role="operator"), layout=Layout(4, 2, 1))
+        operator = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-Im", "postroad.operator"),
+            env={
+                **os.environ,
+                "KUBECONFIG": str(tmp_path / "kubeconfig"),
+                "POSTROAD_HTTP": f"127.0.0.1:{port}",
+                "POSTROAD_NATS_URL": nats.url,
+                "POSTROAD_INGRESS_KEY_FILE": str(tmp_path / "ingress.key"),
+                "POSTROAD_DELIVERY_KEY_FILE": str(tmp_path / "delivery.key"),
+                "POSTROAD_QUEUE_SHARDS": str(shards),
+                "POSTROAD_QUEUE_LANES": "2",
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=dies_with_us(),
+        )
+        try:
+            assert told in await checks(port, "shards")
+        finally:
+            operator.terminate()
+            await operator.wait()
