@@ -9,13 +9,12 @@ import pytest
 from postroad.operator.jetstream.api import asking
 from postroad.operator.jetstream.leaders import HandOver, Led, hand_over, led, spread
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream.opening import provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.streams.subjects import stream_name
 from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.layout import Layout
 from postroad.testing.patience import patient
-from postroad.testing.queue.nats_cluster import NatsCluster
+from postroad.testing.queue.nats_cluster import NatsCluster, provisioned
 
 SERVERS = ("n0", "n1", "n2")
 SHARDS = 2
@@ -60,12 +59,7 @@ async def test_a_server_that_leads_all_shards_hands_one_over(tmp_path: Path) -> 
     async with NatsCluster(tmp_path) as cluster:
         options = SpoolOptions(servers=cluster.urls, role="operator")
         async with asyncio.timeout(patient(150)):
-            while True:
-                try:
-                    await provision(options, layout=layout, capacity=10**10)
-                    break
-                except SpoolUnavailable:
-                    await asyncio.sleep(0.2)
+            await provisioned(options, layout=layout, capacity=10**10)
             await lead_all(options, "test-1")
             handed = 0
             while len(set(await leaders(options)) - {""}) < SHARDS:

@@ -139,7 +139,7 @@ def test_a_request_of_which_nothing_is_heard_any_more_is_made_again() -> None:
 
 
 def test_a_request_is_forgotten_once_nothing_can_come_of_it() -> None:
-    """The server says nothing of one all of whose records have come."""
+    """As where the server has lost it."""
     pull = LanePull(0, LaneKey("default", "00"), TrafficClass.EXPRESS)
     requests = OpenRequests()
     for number in range(100):
@@ -147,5 +147,14 @@ def test_a_request_is_forgotten_once_nothing_can_come_of_it() -> None:
         requests.forget(float(number))
     assert len(requests) < 50
     assert requests.get("inbox.99") is not None
-    requests.leave(pull.key)
+
+
+def test_the_last_record_ends_a_request() -> None:
+    """The server says nothing of one all of whose records have come."""
+    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.EXPRESS)
+    requests = OpenRequests()
+    requests.add("inbox.1", OpenRequest(pull, 2, since=0.0))
+    requests.arrived("inbox.1")
+    assert len(requests) == 1
+    requests.arrived("inbox.1")
     assert len(requests) == 0

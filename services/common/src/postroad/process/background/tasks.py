@@ -77,6 +77,10 @@ class BackgroundTasks:
         Tasks that they spawn meanwhile are awaited as well, and cancelled when the time is over.
         """
         self._cancel_all()
+        await self.end(within=within)
+
+    async def end(self, *, within: timedelta = _PATIENCE) -> None:
+        """Wait until all tasks have ended, and cancel those that have not `within` that time."""
         try:
             async with asyncio.timeout(within.total_seconds()):
                 while others := self._tasks - {asyncio.current_task()}:

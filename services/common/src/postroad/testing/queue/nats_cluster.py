@@ -1,9 +1,14 @@
 """A cluster of real nats-servers on loopback; a test can kill and start each of them."""
 
+import asyncio
 from pathlib import Path
 from typing import Self
 
-from postroad.spool.lanes.layout import SINGLE_MACHINE
+from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.jetstream.opening import provision
+from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.lanes.layout import SINGLE_MACHINE, Layout
+from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer, free_ports
 
 _ROUTES = """\
@@ -13,6 +18,20 @@ cluster {{
   routes: [{routes}]
 }}
 """
+
+
+_PAUSE = 0.2  # seconds between tries
+
+
+async def provisioned(operator: SpoolOptions, *, layout: Layout, capacity: int = 10**9) -> None:
+    """Make the queue as the operator does: again and again while the servers find each other."""
+    async with asyncio.timeout(patient(30)):
+        while True:
+            try:
+                await provision(operator, layout=layout, capacity=capacity)
+                return
+            except SpoolUnavailable:
+                await asyncio.sleep(_PAUSE)
 
 
 class NatsCluster:

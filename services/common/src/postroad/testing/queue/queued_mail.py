@@ -128,8 +128,8 @@ def take(spool: Spool, *, room: int = 100) -> RecordConsumer:
 async def crash(consumer: RecordConsumer) -> None:
     """End a consumer without giving back or releasing anything, which simulates a kill."""
     assert isinstance(consumer, JetStreamConsumer)
+    await consumer._tasks.cancel()  # those that leave the lanes, too
     await consumer.stop()
-    await consumer._tasks.cancel()
 
 
 async def crash_process(spool: Spool, consumer: RecordConsumer) -> None:

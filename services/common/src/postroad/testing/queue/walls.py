@@ -12,11 +12,10 @@ import nats
 import nats.js.errors
 from nats.aio.client import Client
 
-from postroad.spool.jetstream.opening import provision
 from postroad.spool.lanes.layout import Layout
 from postroad.testing.patience import patient
 from postroad.testing.queue.accounts import API_PREFIX, ROLES, as_role, password_of
-from postroad.testing.queue.nats_cluster import NatsCluster
+from postroad.testing.queue.nats_cluster import NatsCluster, provisioned
 from postroad.testing.queue.nats_server import NatsServer
 
 SHARDS = 2
@@ -78,7 +77,7 @@ async def walled(folder: Path, accounts: Path, *, replicas: int) -> AsyncIterato
 async def _joined(servers: list[NatsServer], replicas: int) -> AsyncIterator[Servers]:
     urls = [server.url for server in servers]
     layout = Layout(shards=SHARDS, lanes=2, replicas=replicas)
-    await provision(as_role("operator", *urls), layout=layout, capacity=10**9)
+    await provisioned(as_role("operator", *urls), layout=layout)
     async with AsyncExitStack() as stack:
         clients = {}
         for role in ROLES:

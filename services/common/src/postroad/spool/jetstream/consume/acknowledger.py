@@ -20,9 +20,11 @@ from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLe
 from postroad.spool.jetstream.consume.leases import Leases
 from postroad.spool.jetstream.consume.poison.returned import Returned
 from postroad.spool.jetstream.consume.poison.trials import Trials
+from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling, delivers_nothing
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.lanes.keys import Key
+from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -72,6 +74,7 @@ class Acknowledger:
         self._trials = records.trials
         self._returned = records.returned
         self._tasks = records.tasks
+        self._answers = BackgroundTasks(INTERNAL_ERRORS)
 
     # ------------------------------------------------------------ ending
 
@@ -171,7 +174,25 @@ class Acknowledger:
 
     def answer(self, reply: str, word: bytes) -> None:
         """Answer the delivery of a record that is not in hand, in the background."""
-        self._tasks.spawn(self._say(reply, word))
+        self._answers.spawn(self._say(reply, word))
+
+    def refuse(self, delivered: Delivered, how: bytes) -> None:
+        """Return the delivery of a record that is not taken in hand, in the background."""
+        self._answers.spawn(self._refuse(delivered, how))
+
+    async def _refuse(self, delivered: Delivered, how: bytes) -> None:
+        again = delivered.deliveries > 1
+        if again:
+            await self._returned.look(delivered.key)
+        self._flow.hand.give_back(delivered.key)
+        saying = self._say(delivered.message.reply, how)
+        # Most are refused once. Only many deliveries make a suspect.
+        notes = [self._returned.note(delivered.key)] if again else []
+        await asyncio.gather(saying, *notes)
+
+    async def close(self) -> None:
+        """Wait until all such answers have arrived; they outlive the consumer's other tasks."""
+        await self._answers.end()
 
     async def _say(self, reply: str, word: bytes) -> None:
         try:

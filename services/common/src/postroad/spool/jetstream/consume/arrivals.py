@@ -14,7 +14,6 @@ from postroad.spool.interface import Put
 from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
 from postroad.spool.jetstream.consume.acknowledger import (
     ACK,
-    NAK,
     Acknowledger,
     ConsumerRecords,
     nak,
@@ -90,9 +89,9 @@ class Arrivals:
             self._acknowledger.answer(reply, ACK)
         if arrival is not Arrival.NEW:
             return
-        refusal = self._refusal(delivered)
-        if refusal:
-            self._acknowledger.answer(reply, refusal)
+        if not self._flow.serves(delivered.pull.key):
+            # Another process owns the lane by now, and keeps its limits.
+            self._acknowledger.refuse(delivered, _SOON)
             return
         record = record_of(delivered)
         if record.needs - KNOWN_FEATURES:
@@ -108,12 +107,6 @@ class Arrivals:
             self._tasks.spawn(self._look_first(leased, delivered))
         else:
             self._line_up(leased)
-
-    def _refusal(self, delivered: Delivered) -> bytes:
-        if self._flow.stopped:
-            return NAK
-        # Another process owns the lane by now, and keeps its limits.
-        return b"" if self._flow.serves(delivered.pull.key) else _SOON
 
     def _take_up(
         self, delivered: Delivered, record: QueueRecord, key: Key, sent: float

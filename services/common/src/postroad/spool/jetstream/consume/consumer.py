@@ -189,18 +189,20 @@ class JetStreamConsumer:
     # ------------------------------------------------------------ ending
 
     async def stop(self) -> None:
-        """Take nothing more."""
+        """Take nothing more, and leave the lanes to others as the records in hand end."""
         self._flow.stop()
         await self._puller.stop()
 
     async def close(self) -> None:
-        """Give back what is in hand and leave the lanes to the others."""
+        """Give back what is in hand, and leave all lanes."""
         await self.stop()
         remaining = self._flow.clear()
         await asyncio.gather(*(self._acknowledger.give_back(leased) for leased in remaining))
         await self._tasks.cancel()
         await self._tools.membership.set_taking(False)
         await self._lanes.ownership.release_all()
+        await self._puller.close()
+        await self._acknowledger.close()
         await self._tools.body_ends.close()
 
 

@@ -56,11 +56,21 @@ class ConsumerLanes:
         await self._puller.refill_all()
 
     async def keep(self) -> None:
-        """Adjust again and again, until the consumer stops."""
+        """
+        Adjust again and again.
+
+        When the consumer stops, leave the lanes to others as the records in hand end: new mail does
+        not wait for the last of them.
+        """
         # Not in the task that extends leases: a stream without a leader delays this for seconds.
+        await asyncio.sleep(_TICK)
         while not self._flow.stopped:
-            await asyncio.sleep(_TICK)
             await self.adjust()
+            await asyncio.sleep(_TICK)
+        await self._membership.set_taking(False)
+        while self.ownership.lanes:
+            await self.ownership.adjust()
+            await asyncio.sleep(_TICK)
 
     # ------------------------------------------------------------ RebalanceListener
 

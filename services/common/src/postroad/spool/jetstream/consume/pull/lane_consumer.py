@@ -26,6 +26,7 @@ async def make_consumer(requests: Requests, pull: LanePull, *, ack_wait: timedel
     if error is not None:
         raise SpoolUnavailable(f"no consumer: {error.get('description')}")
     pull.made = True
+    pull.clustered = "cluster" in said
     pull.made_at = int(datetime.fromisoformat(said["created"]).timestamp() * 1e9)
 
 

@@ -20,10 +20,12 @@ from postroad.spool.lanes.keys import QueueStream
 MAX_ACK_PENDING = 2000  # records that one consumer hands out before the first is acknowledged
 IDLE_BATCH = 16  # records that an idle lane's request asks for
 
-_EXPIRES = 30.0  # seconds a request stands
+# Seconds a request stands. Those of a process that has died stand longer than it, and new mail that
+# the servers send to them comes again only when its lease has run out.
+STANDS = 10.0
 _HEARTBEAT = 5.0  # seconds between the server's signs of life
 _SILENCE = 2.2 * _HEARTBEAT
-LONGEST = _EXPIRES + _SILENCE  # seconds after which nothing comes of a request
+LONGEST = STANDS + _SILENCE  # seconds after which nothing comes of a request
 _BUSY_BATCH = 256  # records
 _IDLE_OCTETS, _BUSY_OCTETS = 512 * 1024, 4 * 1024 * 1024
 _PAUSE = 0.25  # seconds before a request is repeated that failed at once
@@ -48,6 +50,7 @@ class LanePull:
         self.heard = 0.0  # loop time when the server last sent something for it
         self.retry_at = 0.0
         self.made = False
+        self.clustered = False  # its consumer is on one of several servers
         # When the server made its consumer, or lost its state; nanoseconds by the server's clock.
         self.made_at = 0
         self.being_made = False
@@ -115,7 +118,7 @@ class LanePull:
 def _request(batch: int, octets: int | None) -> bytes:
     body: dict[str, object] = {
         "batch": batch,
-        "expires": int(_EXPIRES * 1e9),
+        "expires": int(STANDS * 1e9),
         "idle_heartbeat": int(_HEARTBEAT * 1e9),
     }
     if octets is not None:

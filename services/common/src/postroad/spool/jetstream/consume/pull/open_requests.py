@@ -1,24 +1,23 @@
 """
 The pull requests that are open at the server, by their reply subjects.
 
-The server ends a request with a status, except one all of whose records have come: of that it says
-nothing. So a request is forgotten once nothing can come of it any more. No I/O; the clock is an
-argument.
+The server ends a request with a status, except one all of whose records have come. One that the
+server lost is forgotten once nothing can come of it any more. No I/O; the clock is an argument.
 """
 
 from dataclasses import dataclass
 
 from postroad.spool.jetstream.consume.pull.lane_pull import LONGEST, LanePull
-from postroad.spool.lanes.assignment import LaneKey
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenRequest:
     """A request for so many records of a lane. `since` is in seconds of the loop's clock."""
 
     pull: LanePull
     records: int
     since: float
+    came: int = 0
 
 
 class OpenRequests:
@@ -38,14 +37,17 @@ class OpenRequests:
         """Return the request with this reply subject, None if it is over."""
         return self._requests.get(reply)
 
+    def arrived(self, reply: str) -> None:
+        """Note that a record has come of a request; the last one ends it."""
+        request = self._requests.get(reply)
+        if request is not None:
+            request.came += 1
+            if request.came >= request.records:
+                del self._requests[reply]
+
     def end(self, reply: str) -> None:
         """Note that the server has ended a request."""
         del self._requests[reply]
-
-    def leave(self, key: LaneKey) -> None:
-        """Forget the requests of a lane that was left."""
-        for reply in [name for name, each in self._requests.items() if each.pull.key == key]:
-            del self._requests[reply]
 
     def forget(self, now: float) -> None:
         """Forget the requests of which nothing can come any more."""

@@ -7,7 +7,7 @@ says how many more may be requested.
 """
 
 import asyncio
-from dataclasses import dataclass
+import contextlib
 from datetime import timedelta
 from typing import Protocol
 
@@ -16,10 +16,11 @@ import nats.errors
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
+from postroad.spool.jetstream.consume.pull.inboxes import Inbox, Inboxes
 from postroad.spool.jetstream.consume.pull.lane_consumer import make_consumer
-from postroad.spool.jetstream.consume.pull.lane_pull import IDLE_BATCH, LINES, LONGEST, LanePull
+from postroad.spool.jetstream.consume.pull.lane_pull import IDLE_BATCH, LINES, STANDS, LanePull
 from postroad.spool.jetstream.consume.pull.open_requests import OpenRequest, OpenRequests
-from postroad.spool.jetstream.nats.client import Incoming, Listening
+from postroad.spool.jetstream.nats.client import Incoming
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.streams.subjects import named_consumer, named_stream
@@ -43,18 +44,8 @@ class Receiver(Protocol):
         """Take a record that has come."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Inbox:
-    prefix: str
-    subscription: Listening
-
-
 class Puller:
-    """
-    All pull requests of a process.
-
-    Each lane has a subscription of its own, so leaving a lane cancels its requests at once.
-    """
+    """All pull requests of a process."""
 
     def __init__(self, link: NatsLink, requests: Requests, *, ack_wait: timedelta) -> None:
         self._link = link
@@ -64,9 +55,11 @@ class Puller:
         self._low: dict[LanePull, None] = {}  # those that may want more, in order
         self._lanes: dict[LaneKey, list[LanePull]] = {}
         self._open = OpenRequests()
-        self._inboxes: dict[LaneKey, _Inbox] = {}
+        self._inboxes = Inboxes(link, self._on_message)
+        self._clustered = False
         self._number = 0
         self._stopped = False
+        self._run_out = asyncio.Event()  # set when no request is open any more, once stopped
         self._restarted = 0
         self._makings = BackgroundTasks(INTERNAL_ERRORS)
         self._makers = asyncio.Semaphore(_MADE_AT_ONCE)
@@ -78,7 +71,7 @@ class Puller:
         await self._link.on_client(self._forget_inboxes)
 
     async def _forget_inboxes(self) -> None:
-        self._inboxes.clear()
+        self._inboxes.forget()
         self._restart_all()
 
     def _restart_all(self) -> None:
@@ -112,32 +105,38 @@ class Puller:
         return sum(max(0, pull.asked - IDLE_BATCH) for pull in self._lanes.get(key, ()))
 
     async def remove(self, key: LaneKey) -> None:
-        """
-        Take no more of a lane.
-
-        Its inbox stays open for as long as its requests stand. Servers that reach this process by
-        an import of its account do not see that an inbox is gone, and would send records nowhere,
-        which come again after the time for an acknowledgement. So they are given back.
-        """
+        """Take no more of a lane. What its requests still bring has to be given back."""
         for pull in self._lanes.pop(key, ()):
             self._pulls.pop(pull.name, None)
             self._low.pop(pull, None)
-        self._open.leave(key)
-        inbox = self._inboxes.pop(key, None)
-        if inbox is not None:
-            self._makings.spawn(_close_later(inbox))
-
-    async def _close_inbox(self, key: LaneKey) -> None:
-        inbox = self._inboxes.pop(key, None)
-        if inbox is not None:
-            await _unsubscribe(inbox)
+        await self._inboxes.leave(key, clustered=self._clustered)
 
     async def stop(self) -> None:
-        """Request no more records, and take none of those requested."""
+        """Request no more records, and take none of those requested if that can be said."""
         self._stopped = True
+        if not self._clustered:
+            await self._inboxes.close()
+
+    async def close(self) -> None:
+        """
+        End all requests, before the process ends.
+
+        On several servers a request cannot be ended before its time; see `inboxes`.
+        """
         await self._makings.cancel()
-        for key in list(self._inboxes):
-            await self._close_inbox(key)
+        if self._clustered and self._link.connected:
+            await self._until_run_out()
+        await self._inboxes.close()
+
+    async def _until_run_out(self) -> None:
+        self._note_end()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STANDS):
+                await self._run_out.wait()
+
+    def _note_end(self) -> None:
+        if self._stopped and not len(self._open):
+            self._run_out.set()
 
     async def refill_all(self) -> None:
         """Request more wherever there is room, also in place of requests that were lost."""
@@ -168,11 +167,11 @@ class Puller:
             self._make_soon(pull)
             return
         try:
-            inbox = self._inboxes.get(pull.key)
+            inbox = self._inboxes.of(pull.key)
             if inbox is not None:
                 self._ask(pull, inbox, count)
                 return
-            await self._open_inbox(pull.key)
+            await self._inboxes.open(pull.key, wanted=lambda: self._wants(pull.key))
         except (SpoolUnavailable, nats.errors.Error, OSError, ValueError) as error:
             log.debug("a lane cannot be pulled for now", lane=pull.key.lane, error=str(error))
             pull.ended(None, loop.time())
@@ -194,6 +193,7 @@ class Puller:
             async with self._makers:
                 await make_consumer(self._requests, pull, ack_wait=self._ack_wait)
             pull.made_at = max(pull.made_at, self._restarted)
+            self._clustered = pull.clustered
         except SpoolUnavailable as error:
             log.debug("a lane has no consumer yet", lane=pull.key.lane, error=str(error))
             pull.ended(None, asyncio.get_running_loop().time())
@@ -202,17 +202,10 @@ class Puller:
         if pull.made:
             await self._refill_one(pull)
 
-    async def _open_inbox(self, key: LaneKey) -> None:
-        """Subscribe to a lane's inbox, unless the lane was left or another task has done so."""
-        client = self._link.client
-        prefix = client.new_inbox() + "."
-        inbox = _Inbox(prefix, await client.listen(prefix + "*", self._on_message))
-        if self._stopped or key not in self._lanes or key in self._inboxes:
-            await _unsubscribe(inbox)
-        else:
-            self._inboxes[key] = inbox
+    def _wants(self, key: LaneKey) -> bool:
+        return not self._stopped and key in self._lanes
 
-    def _ask(self, pull: LanePull, inbox: "_Inbox", count: int) -> None:
+    def _ask(self, pull: LanePull, inbox: Inbox, count: int) -> None:
         self._number += 1
         token = f"{inbox.prefix}{self._number}"
         requested = 1 if pull.single else count
@@ -231,6 +224,8 @@ class Puller:
         if not message.reply or not message.reply.startswith("$JS.ACK."):
             self._on_status(message, now)
             return
+        self._open.arrived(message.subject)
+        self._note_end()
         tokens = message.reply.split(".")
         # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<consumer seq>.<time>.<pending>, or
         # with <domain>.<account hash> before the stream (and a random token at the end).
@@ -267,6 +262,7 @@ class Puller:
         if status == "100":
             return
         self._open.end(message.subject)
+        self._note_end()
         description = message.description
         unused = message.field("Nats-Pending-Messages")
         if unused is not None and "Exceeds MaxBytes" in description:
@@ -280,15 +276,3 @@ class Puller:
         if status in ("404", "503") or "Deleted" in description:
             pull.made = False
         pull.ended(None, now)
-
-
-async def _close_later(inbox: _Inbox) -> None:
-    await asyncio.sleep(LONGEST)
-    await _unsubscribe(inbox)
-
-
-async def _unsubscribe(inbox: _Inbox) -> None:
-    try:
-        await inbox.subscription.unsubscribe()
-    except (nats.errors.Error, OSError, ValueError) as error:
-        log.debug("a lane's inbox went with its connection", error=str(error))
