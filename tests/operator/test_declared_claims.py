@@ -2,11 +2,14 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from postroad.manifests.compiler.claims import ClaimKey, Claims
 from postroad.manifests.compiler.result import Compiled
 from postroad.manifests.objects import Objects
 from postroad.operator.configuration.declared_claims import claims_of, grants_of
 from postroad.operator.configuration.proofs import Proofs
+from postroad.operator.settings import LeaseSettings, OperatorSettings
 from postroad.operator.status.dns_facts import DnsAnswer, DnsFacts
 from postroad.policy.model import Domain, ObjectKey, Reach
 from postroad_harness.compiling import compiled, objects_of
@@ -93,3 +96,14 @@ def test_of_a_grant_that_cannot_be_read_the_last_form_is_known() -> None:
     key = ObjectKey("mail", "g")
     assert after == {key: first[key]}  # the other one is deleted
     assert grants_of(broken, after) == after
+
+
+@pytest.mark.parametrize(
+    ("followed", "trusted"),
+    [((), {"mail"}), (("shop",), {"mail", "shop"}), (("shop", "work"), {"mail"})],
+)
+def test_a_second_namespace_to_follow_ends_the_trust_in_the_first(
+    followed: tuple[str, ...], trusted: set[str]
+) -> None:
+    lease = LeaseSettings(namespace="mail")
+    assert OperatorSettings(lease=lease, watch_namespaces=followed).trusted == trusted
