@@ -162,6 +162,12 @@ class NatsServer:
         self.kill()
         await self.start()
 
+    async def change_accounts(self, accounts: Path) -> None:
+        """Restart it with another file of accounts, as an upgrade of the chart does."""
+        self._accounts = accounts
+        self.stop()
+        await self.start()
+
     def freeze(self) -> None:
         """Stop it, which simulates a partition: connections stay, but get no answers."""
         assert self._process is not None

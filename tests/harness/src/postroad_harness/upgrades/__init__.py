@@ -1,0 +1,1 @@
+"""What tests of upgrades need: an earlier build that runs."""
