@@ -60,6 +60,22 @@ async def test_a_process_is_overdue_once_another_has_waited_for_a_minute() -> No
     assert settled.is_overdue(MINUTE + 2)
 
 
+async def test_a_process_that_cannot_hear_the_others_goes_on() -> None:
+    """NATS is away: nobody can tell whether they still wait, and it can tell them nothing."""
+    one, late = two()
+    settled = SettledConfiguration(late.site_records)
+    settled.heed(6, hurry=False)
+    await settled.tell()
+    laggards = Laggards(one.site_records)
+    laggards.look(7, 0.0)
+    assert not settled.is_overdue(0.0)
+    late.site_records.hears_others = False
+    assert not settled.is_overdue(MINUTE + 2)
+    late.site_records.hears_others = True
+    assert not settled.is_overdue(MINUTE + 3), "it has a minute again, now that it can settle"
+    assert settled.is_overdue(2 * MINUTE + 3)
+
+
 async def test_a_process_that_settles_late_goes_on() -> None:
     one, late = two()
     settled = SettledConfiguration(late.site_records)

@@ -73,6 +73,23 @@ async def test_a_window_is_on_disk(server: NatsServer, open_spool: OpenJetStream
 
 
 @pytest.mark.usefixtures("operator")
+async def test_a_process_knows_whether_what_it_hears_of_others_is_current(
+    server: NatsServer, open_spool: OpenJetStream
+) -> None:
+    """Else it might end as others wait for it, though it is NATS that is away."""
+    records = (await open_spool()).site_records
+    assert records.hears_others
+    server.kill()
+    async with asyncio.timeout(patient(10)):
+        while records.hears_others:
+            await asyncio.sleep(0.05)
+    await server.start()
+    async with asyncio.timeout(patient(20)):
+        while not records.hears_others:
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.usefixtures("operator")
 async def test_news_are_told_once_and_from_the_beginning_when_all_was_lost(
     server: NatsServer, open_spool: OpenJetStream
 ) -> None:

@@ -224,6 +224,10 @@ class SiteRecords(Protocol):
     def others(self) -> Sequence[SessionInfo]:
         """The other processes that take mail, when the sessions were last read."""
 
+    @property
+    def hears_others(self) -> bool:
+        """Whether that was seconds ago; if not, `others` may be anything by now."""
+
     def lives(self, owner: str) -> bool:
         """Whether an owner was alive at the last look, some seconds ago."""
 

@@ -234,6 +234,7 @@ class MemorySiteRecords:
         self._shared = agreement
         self._session_id = session_id
         self._is_full = is_full
+        self.hears_others = True  # tests set it
 
     @property
     def owner(self) -> str:

@@ -10,6 +10,9 @@ the configuration, or write what it uses. Only that process knows what it uses, 
 decide that it counts no more. It ends by itself when others have waited for it for a minute. Its
 drain closes its connections and gives back its lanes before its session ends, so limits stay exact.
 When it starts again it uses nothing, and takes no mail before it has read a configuration.
+
+While it cannot hear the others, it does not know whether they wait, and could not tell them that it
+has settled. So that time does not count, and the minute begins anew.
 """
 
 import asyncio
@@ -96,7 +99,7 @@ class SettledConfiguration:
     def is_overdue(self, now: float) -> bool:
         """Whether others have waited too long for this process to settle a configuration."""
         awaited = max((info.awaits for info in self._records.others), default=0)
-        if not 0 <= self._told < awaited:
+        if not (self._records.hears_others and 0 <= self._told < awaited):
             self._late = None
             return False
         if self._late is None or self._late[0] != self._told:

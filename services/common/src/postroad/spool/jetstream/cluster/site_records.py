@@ -56,6 +56,11 @@ class JetStreamSiteRecords:
         """The other processes that take mail, when the sessions were last read."""
         return self._others(self._membership.seen)
 
+    @property
+    def hears_others(self) -> bool:
+        """Whether `others` is current."""
+        return self._membership.hears_others
+
     def _others(self, sessions: Iterable[SessionInfo]) -> list[SessionInfo]:
         return [info for info in sessions if info.taking and info.session_id != self.owner]
 

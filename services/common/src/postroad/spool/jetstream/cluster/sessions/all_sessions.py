@@ -39,6 +39,7 @@ class AllSessions:
         self._recollection = Recollection(self._life)
         self.seen: tuple[SessionInfo, ...] = ()
         self.restarted = 0  # when the servers' memory got its name; nanoseconds by their clock
+        self.heard = float("-inf")  # loop time when `seen` was last read
         self.looked = 0  # the revision of sessions up to which `seen` is current
 
     @property
@@ -104,6 +105,7 @@ class AllSessions:
                 await self.read_memory()
             except SpoolUnavailable as error:  # writes fail: no lane can be taken either
                 log.debug("the servers' memory has no name yet", error=str(error))
+        began = asyncio.get_running_loop().time()
         found, revision = await read_sessions(self._bucket)
         if self.remembers:
             found = with_others(found, self._recollection.sessions)
@@ -113,7 +115,7 @@ class AllSessions:
             return self.seen  # a lagging follower has answered
         if taking and (self.remembers or self._recollection.joining):
             found = await self._with_noted(found)
-        self.looked = revision
+        self.looked, self.heard = revision, began
         self.seen = tuple(sorted(found, key=lambda info: info.session_id))
         return self.seen
 

@@ -22,6 +22,8 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
+_DEAF = 2.5  # renewals without a reading
+
 
 class Membership:
     """
@@ -71,6 +73,11 @@ class Membership:
     def seen(self) -> tuple[SessionInfo, ...]:
         """The sessions when they were last read, at most a few seconds ago."""
         return self._all.seen
+
+    @property
+    def hears_others(self) -> bool:
+        """Whether the sessions are being read, so that `seen` is not older than a few seconds."""
+        return asyncio.get_running_loop().time() - self._all.heard < _DEAF * self._renewal
 
     @property
     def known(self) -> int:
