@@ -14,12 +14,12 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 
 from postroad.delivery.sharing.others import Laggards
 from postroad.delivery.sharing.settled import SettledConfiguration
+from postroad.delivery.sharing.share import SiteShare
 from postroad.delivery.sharing.windows import Windows
 from postroad.delivery.sites.pool import SessionPool
 from postroad.delivery.sites.site import Site
@@ -54,25 +54,6 @@ class _Step(Enum):
     LEAVE = auto()
 
 
-@dataclass(slots=True, eq=False)
-class _Share:
-    """This process's portion of a site, and the name of the record with its claim."""
-
-    total: SiteTotal[Site]
-    record: str
-    claims: tuple[Claim, ...] = ()  # when last read
-    holds: int = 0
-    asked: float = 0.0
-    used: float = 0.0  # when it last had mail
-    asking: bool = False
-    alone_since: float | None = None  # since when nobody else uses it, or will
-
-    @property
-    def is_former(self) -> bool:
-        """Whether the site has other smarthosts by now, and so another record."""
-        return self.record != self.total.claimed_as
-
-
 class Sharing:
     """All sites that a process shares. `resume` continues with a site's mail."""
 
@@ -89,7 +70,7 @@ class Sharing:
         self._pool = pool
         self._tasks = tasks
         self._resume = resume
-        self._shares: dict[str, _Share] = {}
+        self._shares: dict[str, SiteShare] = {}
         self._losses = records.losses
         self._laggards = Laggards(records)
         self.settled = SettledConfiguration(records)
@@ -105,15 +86,17 @@ class Sharing:
                 continue
             if total.is_shared and self._is_begun(total, now):
                 share = self._share_of(total)
-                share.holds = total.limiter.connections + self._pool.count(total.claimed_as)
+                share.holds = self._in_use(total)
                 share.used = now
                 self.settled.owe(share.record)
                 self._adjust_soon(share)
         self.settled.heed(generation, hurry=changes)
 
     def _is_begun(self, total: SiteTotal[Site], now: float) -> bool:
-        is_open = total.limiter.connections or self._pool.count(total.claimed_as)
-        return bool(is_open) or total.limiter.remembers(now)
+        return bool(self._in_use(total)) or total.limiter.remembers(now)
+
+    def _in_use(self, total: SiteTotal[Site]) -> int:
+        return total.limiter.connections + self._pool.count(total.claimed_as)
 
     def ask(self, total: SiteTotal[Site]) -> None:
         """Claim a portion of a shared site that has mail and no connection left."""
@@ -124,8 +107,8 @@ class Sharing:
         if not share.claims:
             self._adjust_soon(share)
 
-    def _share_of(self, total: SiteTotal[Site]) -> _Share:
-        share = self._shares.setdefault(total.claimed_as, _Share(total, total.claimed_as))
+    def _share_of(self, total: SiteTotal[Site]) -> SiteShare:
+        share = self._shares.setdefault(total.claimed_as, SiteShare(total, total.claimed_as))
         share.total = total  # it may have been forgotten and created again
         return share
 
@@ -162,7 +145,7 @@ class Sharing:
             for share in self._shares.values():
                 share.claims = ()
 
-    def _due(self, share: _Share, now: float) -> _Step | None:
+    def _due(self, share: SiteShare, now: float) -> _Step | None:
         """Return how the record must be changed, None if it is up to date."""
         if share.is_former:
             return _Step.LEAVE
@@ -172,11 +155,11 @@ class Sharing:
             return _Step.LEAVE
         return _Step.CLAIM if self._is_outdated(share, now) else None
 
-    def _has_surplus(self, share: _Share) -> bool:
+    def _has_surplus(self, share: SiteShare) -> bool:
         """Whether there are more idle sessions than allowed."""
         return self._pool.count(share.total.claimed_as) > share.total.limiter.idle_room
 
-    def _is_outdated(self, share: _Share, now: float) -> bool:
+    def _is_outdated(self, share: SiteShare, now: float) -> bool:
         """Whether the record differs from what it should be."""
         own = self._records.owner
         claims = tuple(c for c in share.claims if c.owner == own or self._records.lives(c.owner))
@@ -190,25 +173,24 @@ class Sharing:
             or self._may_be_alone(share, claims, now)
         )
 
-    def _may_be_alone(self, share: _Share, claims: Iterable[Claim], now: float) -> bool:
+    def _may_be_alone(self, share: SiteShare, claims: Iterable[Claim], now: float) -> bool:
         return self._is_alone(share.total, claims) and self._is_over(share, now)
 
     def _others(self, claims: Iterable[Claim]) -> list[Claim]:
         return [claim for claim in claims if claim.owner != self._records.owner]
 
-    def _is_over(self, share: _Share, now: float) -> bool:
+    def _is_over(self, share: SiteShare, now: float) -> bool:
         """Whether nothing counts any more of what others did before this process was alone."""
         rate = share.total.own.message_rate
         if share.alone_since is None or rate is None:
             return True
         return now - share.alone_since >= rate.window.total_seconds()
 
-    def _is_used(self, share: _Share) -> bool:
+    def _is_used(self, share: SiteShare) -> bool:
         total = share.total  # a smarthost that is back has connections in use without mail here
-        busy = total.sends or total.limiter.connections or self._pool.count(total.claimed_as)
-        return total.is_shared and bool(busy)
+        return total.is_shared and bool(total.sends or self._in_use(total))
 
-    def _demand(self, share: _Share) -> SiteDemand:
+    def _demand(self, share: SiteShare) -> SiteDemand:
         total = share.total
         return SiteDemand(
             self._records.owner,
@@ -222,12 +204,12 @@ class Sharing:
 
     # ------------------------------------------------------------ changing the record
 
-    def _adjust_soon(self, share: _Share) -> None:
+    def _adjust_soon(self, share: SiteShare) -> None:
         if not share.asking:
             share.asking = True
             self._tasks.spawn(self._adjust(share))
 
-    async def _adjust(self, share: _Share) -> None:
+    async def _adjust(self, share: SiteShare) -> None:
         total = share.total
         try:
             # Others wait for what is owed, and quitting takes time.
@@ -250,7 +232,7 @@ class Sharing:
         finally:
             share.asking = False
 
-    async def _claim(self, share: _Share) -> None:
+    async def _claim(self, share: SiteShare) -> None:
         outcome: list[tuple[SiteTotal[Site], SitePortion]] = []
 
         def decide(view: SiteView) -> bytes:
@@ -287,7 +269,7 @@ class Sharing:
         settled = self.settled.covers(total.since)
         return total.ends and total.has_line and settled and not self._others(claims)
 
-    async def _go_on_alone(self, share: _Share) -> None:
+    async def _go_on_alone(self, share: SiteShare) -> None:
         """Stop using claims. After an edit in between, what is used is written again instead."""
         total, since = share.total, share.total.since
         self.settled.owe(share.record)
@@ -302,16 +284,23 @@ class Sharing:
             await self._windows.note(total)
             await self._claim(share)
 
-    async def _leave(self, share: _Share) -> None:
-        """Give up the portion of a site without mail."""
+    async def _leave(self, share: SiteShare) -> None:
+        """Give up the portion of a site; what is used by an edit in between is written again."""
         total = share.total
         if total.is_shared and not share.is_former:
             total.lease(0, total.limiter.limits.message_rate)
+        self.settled.owe(share.record)  # nothing is settled while the claim may be gone already
         await self._withdraw(share.record)
-        self.settled.wrote(share.record)
         share.claims, share.holds = (), 0
-        if share.is_former or not self._is_used(share):
+        if share.total is total and (share.is_former or not self._is_used(share)):
             del self._shares[share.record]
+        else:
+            total = share.total
+            share.holds = self._in_use(total)
+            await self._windows.note(total)
+            await self._claim(share)
+        if share.total is total:
+            self.settled.wrote(share.record)
 
     async def _withdraw(self, name: str) -> None:
         """Take this process's claim out of the record."""
