@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from postroad.spool.errors import PublishRefused, SpoolError, SpoolFull, SpoolUnavailable
-from postroad.spool.ids import new_queue_id
+from postroad.spool.ids import new_queue_id, shard_of
 from postroad.spool.interface import Put, Ready, Scheduled
 from postroad.spool.jetstream import browse as waiting
 from postroad.spool.jetstream.bodies import writer as body_writer
@@ -21,9 +21,10 @@ from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.spool import JetStreamSpool
-from postroad.spool.jetstream.streams.subjects import blob_stream
+from postroad.spool.jetstream.streams.subjects import blob_stream, intake_subject
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.selection import Selection, WaitKind
+from postroad.spool.wire.record import encode
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import SECOND, first, now, put, record, take
@@ -300,3 +301,21 @@ async def test_what_may_be_stored_is_not_stored_again_under_another_id(
     with pytest.raises(SpoolUnavailable):
         await put(spool)
     assert len(tried) == 1
+
+
+async def test_mail_to_several_domains_goes_to_another_shard_if_one_has_too_many_batches(
+    spool: JetStreamSpool, link: Link
+) -> None:
+    """A stream takes 50 unfinished batches at once, and forgets each after ten seconds."""
+    queue_id = new_queue_id(now(), 1)
+    intake = intake_subject(1, record(queue_id), spool.lane_of(record(queue_id)))
+    for number in range(50):
+        headers = {"Nats-Batch-Id": f"b{number}", "Nats-Batch-Sequence": "1"}
+        await link.client.request(intake, encode(record(queue_id)), headers=headers, timeout=5)
+
+    def compose(queue_id: str) -> list[Put]:
+        domains = enumerate(("y.example", "z.example"))
+        return [Put(record(queue_id, f"b@{domain}", n), Ready()) for n, domain in domains]
+
+    stored = await spool.accept(queue_id, compose, timeout=4 * SECOND)
+    assert shard_of(stored.queue_id) != 1

@@ -4,13 +4,14 @@ import json
 import re
 from typing import NamedTuple
 
-from postroad.spool.errors import ClaimLost, SpoolFull, SpoolUnavailable
+from postroad.spool.errors import ClaimLost, PublishRefused, SpoolFull, SpoolUnavailable
 from postroad.spool.jetstream.nats.client import Incoming
 
 # The error codes of JetStream that matter here; the HTTP-like status does not.
 _FULL = frozenset({10023, 10047, 10077})
 _WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 _ALREADY_STORED = 10201
+_BUSY = frozenset({10167, 10210})  # too many messages, or batches, are under way in the stream
 
 # The usual answer is {"stream":"POSTROAD_Q_0", "seq":22, "duplicate":true}; this is faster than
 # JSON.
@@ -53,4 +54,6 @@ def check_ack(answer: Incoming) -> int:
         raise SpoolFull(text, code=code)
     if code in _WRONG_LAST_SEQUENCE:
         raise ClaimLost(text, code=code)
+    if code in _BUSY:
+        raise PublishRefused(text, code=code)
     raise SpoolUnavailable(text, code=code)

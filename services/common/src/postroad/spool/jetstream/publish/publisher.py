@@ -125,10 +125,10 @@ class Publisher:
         while True:
             try:
                 stored = await self._noted_try(messages, deadline - loop.time())
-            except NoResponders as error:
+            except (NoResponders, PublishRefused) as error:
                 failure: SpoolError = error
                 if not in_doubt:
-                    raise PublishRefused(str(error)) from error
+                    raise PublishRefused(str(error), code=error.code) from error
             except SpoolFull as error:
                 failure = error
                 if not in_doubt:
