@@ -7,6 +7,7 @@ or none of its former smarthosts.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Collection
 from datetime import timedelta
 
@@ -72,7 +73,8 @@ class Renewal:
     """
     The configuration that is applied here, and how a newer one takes its place.
 
-    `begin_again` assigns a record, which was removed from a waiting room, to its site again.
+    `begin_again` assigns a record, which was removed from a waiting room, to its site again. Until
+    then it is kept here: if anything fails meanwhile, nobody else would know of it.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Renewal:
         self._egress_paths = egress_paths
         self._begin_again = begin_again
         self._heeded: Snapshot | None = None
+        self._leaving: deque[LeasedRecord] = deque()
         self.early = EarlyRecords()
 
     async def begin(self, snapshot: Snapshot | None) -> None:
@@ -103,10 +106,9 @@ class Renewal:
         """Apply a configuration to all mail, also to records that wait at a site."""
         if snapshot is self._heeded:
             return
-        leaving: list[WaitingRecord] = []
         for site in self._sites:
             if site.waiting:
-                leaving += self._leave(site, snapshot)
+                self._leaving += [each.leased for each in self._leave(site, snapshot)]
                 if (first := site.first()) is not None:
                     self._sites.go_on(site, first.egress_path)
         meeting = self._apply(snapshot) if snapshot is not None else ()
@@ -117,8 +119,6 @@ class Renewal:
             self._dispatcher.resume(total)  # some of its mail may have gone to another pool
         self._dispatcher.windows.look_again()
         self._heeded = snapshot
-        for waiting in leaving:
-            self._begin_again(waiting.leased)
         self.go_on()
 
     def _apply(self, snapshot: Snapshot) -> Collection[SiteTotal[Site]]:
@@ -135,9 +135,21 @@ class Renewal:
         return self.early.waits(leased, self._generation, asyncio.get_running_loop().time())
 
     def go_on(self) -> None:
-        """Begin with the records that wait for no newer configuration any more."""
-        for leased in self.early.due(self._generation, asyncio.get_running_loop().time()):
-            self._begin_again(leased)
+        """Begin with the records that left a room, or wait for no newer configuration any more."""
+        self._leaving += self.early.due(self._generation, asyncio.get_running_loop().time())
+        while self._leaving:
+            leased = self._leaving.popleft()
+            try:
+                self._begin_again(leased)
+            except Exception:
+                self._leaving.append(leased)  # the others go before it
+                raise
+
+    def withdraw(self, leaves: Callable[[LeasedRecord], bool]) -> list[LeasedRecord]:
+        """Take out the records that leave, of those that are at no site."""
+        leaving = [each for each in self._leaving if leaves(each)]
+        self._leaving = deque(each for each in self._leaving if not leaves(each))
+        return leaving + self.early.withdraw(leaves)
 
     def forget(self, now: float) -> None:
         """Forget meetings of pools that have ended."""

@@ -69,7 +69,7 @@ class Worker:
         for site in self._sites:
             for waiting in site.withdraw(lambda each: each.leased.lane == lane):
                 self._tasks.spawn(self._settler.give_back(waiting.leased))
-        for leased in self._renewal.early.withdraw(lambda each: each.lane == lane):
+        for leased in self._renewal.withdraw(lambda each: each.lane == lane):
             self._tasks.spawn(self._settler.give_back(leased))
         self._hang_up()
         self._sites.leave(lane)
@@ -92,9 +92,7 @@ class Worker:
                 self._tasks.spawn(
                     self._settler.unattempted(waiting.leased, waiting.egress_path, order)
                 )
-        for leased in self._renewal.early.withdraw(
-            lambda each: self._assignment.order(each) is not None
-        ):
+        for leased in self._renewal.withdraw(lambda each: self._assignment.order(each) is not None):
             self._assignment.begin_again(leased)
 
     # ------------------------------------------------------------ the whole
@@ -130,7 +128,7 @@ class Worker:
         await self._context.consumer.stop()
         self._hang_up()  # before other processes begin with these sites
         unbegun = [each.leased for site in self._sites for each in site.empty()]
-        unbegun += self._renewal.early.withdraw(lambda _: True)
+        unbegun += self._renewal.withdraw(lambda _: True)
         await asyncio.gather(*(self._settler.give_back(leased) for leased in unbegun))
         try:
             async with asyncio.timeout(seconds):

@@ -24,6 +24,7 @@ class PoolEdits:
         self._spool = spool
         self._sharing = sharing
         self._pools = Pools()
+        self._changes = False  # whether pools have changed, and the sites may not know it
         self.share = self._pools.share
 
     async def begin(self, first: Snapshot | None) -> None:
@@ -48,11 +49,13 @@ class PoolEdits:
         generation, now = snapshot.generation, asyncio.get_running_loop().time()
         paths = [relay.egress_path for relay in snapshot.relays.values()]
         # A Relay that cannot be read may have another pool, and deliver to the same sites.
-        changes = self._pools.heed(paths, generation, now, unsure=snapshot.stale)
+        self._changes |= self._pools.heed(paths, generation, now, unsure=snapshot.stale)
+        changes = self._changes
         if changes:
             sites.share_again()
         totals = sites.totals if changes else ()
         self._sharing.heed(generation, totals, changes=changes)
+        self._changes = False
         return list(totals)
 
     def forget(self, now: float) -> None:
