@@ -1,5 +1,6 @@
 """The start of a command: how much it imports, and what Ctrl-C does during it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,40 @@ def test_a_full_disk_is_one_sentence(arguments: tuple[str, ...]) -> None:
         )
     assert ended.returncode == 1
     assert ended.stderr == "postroad: the output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "said"),
+    [
+        ("CommandError('the queue cannot be read', code=4)", 4, "the queue cannot be read"),
+        ("SystemExit(1)", 1, ""),
+        ("SystemExit(0)", 0, ""),
+    ],
+)
+def test_a_reader_that_has_gone_makes_no_success_of_a_failure(
+    end: str, code: int, said: str
+) -> None:
+    """Some tables are written only as the command ends, and the failure to write them came last."""
+    ends = f"""
+from postroad.cli import app
+from postroad.cli.errors import CommandError
+
+def command():
+    print("a table")
+    raise {end}
+
+app.app = command
+from postroad.cli.__main__ import main
+main()
+"""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        ended = subprocess.run(
+            (sys.executable, "-I", "-c", ends),
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=patient(30),
+        )
+    assert (ended.returncode, ended.stderr) == (code, f"postroad: {said}\n" if said else "")

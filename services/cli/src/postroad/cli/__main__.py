@@ -8,6 +8,7 @@ the command starts.
 import errno
 import os
 import sys
+from collections.abc import Callable
 
 from postroad.process.machine.standard_streams import prepare_streams
 
@@ -30,10 +31,7 @@ def _run() -> None:
     from postroad.process.errors import StartupError
 
     try:
-        try:
-            app()  # Typer reports wrong usage itself and exits with 2
-        finally:
-            sys.stdout.flush()  # at the exit of Python a failure would come too late
+        _run_and_flush(app)  # Typer reports wrong usage itself and exits with 2
     except CommandError as failure:
         _end(f"postroad: {failure}", failure.code)
     except StartupError as error:
@@ -47,6 +45,25 @@ def _run() -> None:
             raise
         _print_no_more()
         _end(f"postroad: the output cannot be written: {os.strerror(error.errno)}", 1)
+
+
+def _run_and_flush(command: Callable[[], None]) -> None:
+    """
+    Run a command, and write what it has printed: at the exit of Python a failure comes too late.
+
+    If the command fails, that is its exit code, whether or not its output can be written.
+    """
+    try:
+        command()
+    except BaseException as end:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            if isinstance(end, SystemExit) and not end.code:
+                raise
+            _print_no_more()
+        raise
+    sys.stdout.flush()
 
 
 def _print_no_more() -> None:
