@@ -99,7 +99,9 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
         "end sessions of other ingress processes, which then write them again": (
             f"{ROLES}::test_a_session_that_another_process_of_its_role_ends_is_written_again",
         ),
-        "read the configuration, sessions and sites": (STORES_AND_READS,),
+        "read the configuration, orders, sessions, quotas, sites and suppressions": (
+            STORES_AND_READS,
+        ),
         "read mail in the queue, its bodies or its history": (NOT_IMPORTED, IMPORTS),
         "take mail, acknowledge it or delete it by the API": (NOT_IMPORTED, IMPORTS),
         "write the configuration, the layout, orders, sites or suppressions": (NOT_IMPORTED,),
@@ -124,8 +126,9 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
             STORES_AND_READS,
             "spool/test_false_sessions.py::test_who_is_a_delivery_gets_its_lanes",
         ),
-        "change what is known of sites": (STORES_AND_READS,),
-        "add events": (STORES_AND_READS,),
+        "read and add to the history": (STORES_AND_READS,),
+        "change what is known of sites and suppressions": (STORES_AND_READS,),
+        "report on orders": (STORES_AND_READS, PERSON),
         "make, change, purge or delete a stream or bucket": (
             NOT_IMPORTED,
             f"{WORK}::test_the_operator_alone_makes_the_bucket_of_sessions_anew",
@@ -147,7 +150,7 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
             f"{ROLES}::test_the_operator_does_with_the_streams_what_the_servers_allow",
             f"{WALLS}::test_the_operator_puts_no_mail_and_acknowledges_none",
         ),
-        "write the configuration": (STORES_AND_READS,),
+        "write the configuration, the layout and orders": (STORES_AND_READS,),
     },
     "toolbox": {
         "a login at NATS": (TOOLBOX,),
@@ -158,7 +161,8 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "command": {
-        "read the queue with its bodies, the history and the sessions": (PERSON, STORES_AND_READS),
+        "read the queue with its bodies, the history, orders, sessions, quotas, sites and"
+        " suppressions": (PERSON, STORES_AND_READS),
         "give orders, which may bounce or delete any mail": (
             PERSON,
             "delivery/test_worker_orders.py::test_a_bounce_order_tells_the_sender",

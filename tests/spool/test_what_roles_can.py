@@ -48,7 +48,9 @@ STORED = [  # who may store it, under which subject, in which stream
     ("delivery", "$KV.presence.owner.default.p00", "KV_presence"),
     ("delivery", "$KV.sites.y=2Eexample", "KV_sites"),
     ("delivery", "$KV.suppression.x", "KV_suppression"),
+    ("delivery", "$KV.cluster.report.x.y", "KV_cluster"),
     ("command", "$KV.cluster.order.x", "KV_cluster"),
+    *(("operator", f"$KV.cluster.{key}", "KV_cluster") for key in ("order.x", "meta")),
     ("operator", "$KV.config.entry.relay", "KV_config"),
 ]
 STATE = ("KV_config", "KV_cluster", "KV_presence", "KV_quotas", "KV_sites", "KV_suppression")
