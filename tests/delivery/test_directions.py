@@ -88,6 +88,70 @@ async def test_private_addresses_are_refused_unless_allowed(domain: str) -> None
     assert await found(domain, private=False) == "5.4.4"
 
 
+HALF_KNOWN: list[list[str]] = [
+    ["A 10.0.0.1", "AAAA SERVFAIL"],
+    ["A 10.0.0.1", "AAAA SILENCE"],
+    ["AAAA fd00::1", "A SERVFAIL"],
+    ["AAAA fd00::1", "A SILENCE"],
+]
+
+
+@pytest.mark.parametrize("addresses", HALF_KNOWN, ids=", ".join)
+@pytest.mark.parametrize("by_mx", [True, False], ids=["MX", "implicit MX"])
+async def test_no_mail_bounces_for_one_family_while_the_other_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, addresses: list[str], by_mx: bool
+) -> None:
+    monkeypatch.setattr(resolver_module, "_PATIENCE", 0.3)
+    monkeypatch.setattr(resolver_module, "_LIFETIME", 0.3)
+    table: Table = {"x.example": ["MX 1 h.x.example."], "h.x.example": addresses}
+    async with Zone(table) as zone:
+        route = await router(zone, private=False).find(
+            BY_MX, "x.example" if by_mx else "h.x.example"
+        )
+    assert isinstance(route, NoRoute)
+    assert str(route.status) == "4.4.3"
+
+
+@pytest.mark.parametrize("usable", [True, False])
+async def test_a_late_answer_decides_when_it_is_there(
+    monkeypatch: pytest.MonkeyPatch, usable: bool
+) -> None:
+    monkeypatch.setattr(resolver_module, "_PATIENCE", 60.0)
+    monkeypatch.setattr(resolver_module, "_GRACE", 0.05)
+    monkeypatch.setattr(directions_module, "_KEPT", 0.0)
+    six = "2606:4700::1111" if usable else "fd00::1"
+    async with Zone({"x.example": ["A 10.0.0.1", f"AAAA {six}"]}) as zone:
+        zone.late["x.example", "AAAA"] = 0.5
+        routes = router(zone, private=False)
+        route = await routes.find(BY_MX, "x.example")
+        assert isinstance(route, NoRoute)
+        assert str(route.status) == "4.4.3"
+        async with asyncio.timeout(patient(10)):
+            while not routes.asks_nobody(BY_MX, "x.example"):
+                await asyncio.sleep(0.01)
+        route = await routes.find(BY_MX, "x.example")
+    assert (str(route.status) == "5.4.4") if isinstance(route, NoRoute) else usable
+
+
+async def test_a_denied_address_bounces_no_mail_while_others_are_unknown() -> None:
+    walls = DeniedNetworks((ip_network("192.0.2.0/24"),))
+    async with Zone({"x.example": ["A 192.0.2.1", "AAAA SERVFAIL"]}) as zone:
+        route = await router(zone, walls=walls).find(BY_MX, "x.example")
+    assert isinstance(route, NoRoute)
+    assert str(route.status) == "4.4.3"
+
+
+async def test_hosts_that_were_not_looked_up_may_have_other_addresses() -> None:
+    """A domain names more hosts than are looked up; those are on private addresses."""
+    names = [f"h{n}.x.example" for n in range(31)]
+    hosts: Table = {name: ["A 10.0.0.1"] for name in names}
+    table = {**hosts, "x.example": [f"MX {n} {name}." for n, name in enumerate(names)]}
+    async with Zone(table) as zone:
+        route = await router(zone, private=False).find(BY_MX, "x.example")
+    assert isinstance(route, NoRoute)
+    assert str(route.status) == "4.4.4"
+
+
 async def test_smarthosts_may_be_anywhere_and_are_tried_in_order() -> None:
     hosts = (
         Smarthost("smart.test", 26, priority=2),

@@ -133,6 +133,12 @@ async def test_one_family_in_trouble_does_not_hide_the_other(clock: Clock) -> No
         assert answer == AddressAnswer(("192.0.2.9",))
 
 
+async def test_addresses_tell_that_those_of_one_family_are_unknown(clock: Clock) -> None:
+    async with Zone({"half.example": ["A 192.0.2.1", "AAAA SERVFAIL"]}) as zone:
+        answer = await Resolver(zone.address).addresses("half.example")
+    assert (answer.addresses, answer.trouble) == (("192.0.2.1",), DnsFailure.TEMPORARY)
+
+
 async def test_an_answer_is_kept_for_its_time_to_live_and_no_longer(clock: Clock) -> None:
     async with Zone(TABLE, ttl=60) as zone:
         resolver = Resolver(zone.address)

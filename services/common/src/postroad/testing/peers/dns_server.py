@@ -3,8 +3,8 @@ A small DNS server on loopback that answers from a table of names.
 
 It serves UDP only, as a stub resolver needs. The entry of a name is a list of records in text form,
 each perhaps with a TTL before it, or one of NXDOMAIN, SERVFAIL and SILENCE. With a record such as
-"AAAA SILENCE", questions for that type get no answer. `late` delays an answer by some seconds. The
-server counts the questions.
+"AAAA SILENCE", questions for that type get no answer, and with "AAAA SERVFAIL" that error. `late`
+delays an answer by some seconds. The server counts the questions.
 """
 
 import asyncio
@@ -117,6 +117,9 @@ class Zone(asyncio.DatagramProtocol):
                 continue
             if of_kind[0][1] == "SILENCE":
                 return None
+            if of_kind[0][1] == "SERVFAIL":
+                answer.set_rcode(dns.rcode.SERVFAIL)
+                break
             ttl, texts = of_kind[0][0], [text for _, text in of_kind]
             rrset = dns.rrset.from_text_list(
                 name, ttl, "IN", found, texts, origin=dns.name.root, relativize=False

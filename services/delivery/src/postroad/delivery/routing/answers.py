@@ -13,6 +13,9 @@ class DnsFailure(Enum):
     UNASKED = auto()  # not asked, because the DNS is known not to answer
 
 
+UNKNOWN = (DnsFailure.TEMPORARY, DnsFailure.UNASKED)
+
+
 @dataclass(frozen=True, slots=True)
 class MxAnswer:
     """The MX records of a domain as (preference, host), hosts in lower case without a final dot."""
@@ -24,8 +27,17 @@ class MxAnswer:
 
 @dataclass(frozen=True, slots=True)
 class AddressAnswer:
-    """The IP addresses of a host, IPv6 first; `trouble` says why there are none."""
+    """
+    The IP addresses of a host, IPv6 first; `trouble` says why there are none.
+
+    With addresses, `trouble` says that those of the other family are unknown.
+    """
 
     addresses: tuple[str, ...] = ()
     trouble: DnsFailure | None = None
     detail: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether these are all addresses. Only then may mail bounce because of them."""
+        return self.trouble not in UNKNOWN

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postroad.delivery.routing.answers import AddressAnswer, DnsFailure, MxAnswer
+from postroad.delivery.routing.answers import UNKNOWN, AddressAnswer, DnsFailure, MxAnswer
 from postroad.delivery.routing.breaker import Breaker
 from postroad.delivery.routing.dns_client import DnsClient, Found
 from postroad.delivery.routing.questions.lines import Asker
@@ -83,11 +83,12 @@ class Resolver:
         if _is_local(host):
             return AddressAnswer(_LOOPBACK)
         six, four = await self._both(host, asker or Asker(host))
-        if six.records or four.records:
-            return AddressAnswer((*six.records, *four.records))
+        addresses = (*six.records, *four.records)
         # A temporary failure of either family makes the whole result temporary.
         why = min((six, four), key=lambda found: _GRAVEST.index(found.trouble))
-        return AddressAnswer((), why.trouble, why.detail)
+        if addresses and why.trouble not in UNKNOWN:
+            return AddressAnswer(addresses)
+        return AddressAnswer(addresses, why.trouble, why.detail)
 
     def knows_hosts(self, domain: str) -> bool:
         """Whether a domain's MX hosts and their addresses are known without a question."""

@@ -166,7 +166,7 @@ class Router:
             addresses = usable_addresses(answer, rules)
             if addresses:
                 hosts.append(MailHost(smarthost.host, smarthost.port, addresses))
-            elif answer.addresses:
+            elif answer.addresses and answer.is_complete:
                 trouble = replace(_DENIED, reason=f"{smarthost.host} {_DENIED.reason}")
             elif answer.detail:
                 why = unknown(answer)
@@ -202,8 +202,9 @@ class Router:
             found = await self._ask(asked, asker, rules)
             answers |= found
             for answer in found.values():
-                usable += bool(usable_addresses(answer, rules))
-                unanswered += answer.trouble is DnsFailure.TEMPORARY
+                can_be_used = bool(usable_addresses(answer, rules))
+                usable += can_be_used
+                unanswered += not can_be_used and answer.trouble is DnsFailure.TEMPORARY
             if usable >= MAX_HOSTS or unanswered >= _MOST_UNANSWERED:
                 break
         if unanswered >= _MOST_UNANSWERED or (unanswered and not usable):

@@ -5,6 +5,9 @@ MX hosts follow RFC 5321 §5: in order of preference, equal ones shuffled. Witho
 domain itself is the host (implicit MX). A null MX means no host (RFC 7505). An address literal is
 its own host. Hosts without public addresses are refused unless allowed: a domain's owner must not
 be able to make this relay connect to hosts behind its firewall.
+
+A permanent lack of a route needs all that the DNS says about the domain. While any of it is
+unknown, the lack is temporary.
 """
 
 import hashlib
@@ -13,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from postroad.delivery.routing.addresses import AddressRules, usable_addresses
-from postroad.delivery.routing.answers import AddressAnswer, DnsFailure, MxAnswer
+from postroad.delivery.routing.answers import UNKNOWN, AddressAnswer, DnsFailure, MxAnswer
 from postroad.mail.address import literal_address
 from postroad.mail.status import EnhancedStatus
 from postroad.policy.model import Smarthost
@@ -64,6 +67,9 @@ LOOPS_BACK = NoRoute(EnhancedStatus(5, 4, 6), "the domain's best MX host is this
 _PRIVATE = NoRoute(
     EnhancedStatus(5, 4, 4), "the domain's MX hosts are on addresses that mail is not sent to"
 )
+_TOO_MANY = NoRoute(
+    EnhancedStatus(4, 4, 4), "the domain has too many MX hosts, and the first ones cannot be used"
+)
 
 
 def order_smarthosts(hosts: Sequence[Smarthost], dice: random.Random) -> list[Smarthost]:
@@ -83,7 +89,7 @@ def order_mx(
     domain: str, answer: MxAnswer, own_names: frozenset[str], dice: random.Random
 ) -> Sequence[str] | NoRoute:
     """Return the MX hosts of a domain in the order to try them."""
-    if answer.trouble in (DnsFailure.TEMPORARY, DnsFailure.UNASKED):
+    if answer.trouble in UNKNOWN:
         return unknown(answer)
     if answer.trouble is DnsFailure.NO_SUCH_NAME:
         return _NO_DOMAIN
@@ -163,13 +169,17 @@ def mx_route(
     hosts = distinct(usable)[:MAX_HOSTS]
     if hosts:
         return Route(roll_up(names), hosts)
-    return _no_host(answers, implicit=implicit)
+    return _no_host(names, answers, implicit=implicit)
 
 
-def _no_host(answers: Mapping[str, AddressAnswer], *, implicit: bool) -> NoRoute:
+def _no_host(
+    names: Sequence[str], answers: Mapping[str, AddressAnswer], *, implicit: bool
+) -> NoRoute:
     for answer in answers.values():
-        if answer.trouble in (DnsFailure.TEMPORARY, DnsFailure.UNASKED):
+        if not answer.is_complete:
             return unknown(answer)
+    if any(name not in answers for name in names):
+        return _TOO_MANY
     if any(answer.addresses for answer in answers.values()):
         return _PRIVATE
     if implicit:
