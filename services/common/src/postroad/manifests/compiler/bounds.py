@@ -5,7 +5,8 @@ NATS servers refuse values over their `max_payload`. Nearly all objects are far 
 objects with hundreds of items are encoded to measure them.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from postroad.manifests.compiler.findings import Finding, refused
@@ -58,29 +59,99 @@ class Bound:
         return [refused(Reason.TOO_LARGE, message, *longest)]
 
 
+@dataclass(frozen=True, slots=True)
+class RelayPool:
+    """
+    A Relay's egress pool: `wanted` by its manifest, and `kept` by its last good form.
+
+    `wanted` is None if the manifest cannot be in force anyway, `kept` if there is no last good
+    form.
+    """
+
+    wanted: str | None
+    kept: str | None
+
+
 class EgressPools:
     """
-    The pools of the Relays that were compiled so far, the oldest Relays first.
+    Decides which Relays may have the pools that they name, given the oldest first.
 
-    `layout` is that of replicated servers, None if there are none, as under `postroad up`.
+    `layout` is that of replicated servers, None if there are none, as under `postroad up`. `others`
+    are the pools in force of Relays that are not given. A last good form has its pool for as long
+    as it is in force. So a Relay may have to wait for a new pool until another one has left its
+    own, unless all fit together once they are in force.
     """
 
-    def __init__(self, layout: Layout | None) -> None:
+    def __init__(self, layout: Layout | None, others: Iterable[str]) -> None:
         self._layout = layout
-        self._named = {DEFAULT_POOL}
+        self._always = {DEFAULT_POOL, *others}
 
-    def check(self, pool: str) -> list[Finding]:
-        """Return a finding if a Relay's pool is one too many."""
-        pools = len(self._named | {pool})
-        needed = self._layout.consumers(pools) if self._layout is not None else 0
-        if pool not in self._named and needed > MOST_CONSUMERS:
-            message = (
-                f"with this egress pool, the servers would have {needed} consumers for {pools}"
-                f" pools, and at most {MOST_CONSUMERS} are allowed"
-            )
-            return [refused(Reason.TOO_MANY_POOLS, message, "egress", "pool")]
-        self._named.add(pool)
-        return []
+    def check(self, relays: Sequence[RelayPool]) -> list[list[Finding]]:
+        """Return the findings of each Relay: one if its pool is one too many."""
+        findings: list[list[Finding]] = [[] for _ in relays]
+        if self._layout is None or self._fit(
+            {pool for r in relays if (pool := r.wanted or r.kept)}
+        ):
+            return findings
+        named: set[str] = set()
+        moving: list[int] = []
+        for number, relay in enumerate(relays):
+            if relay.wanted is None:
+                continue
+            if relay.wanted != relay.kept:
+                moving.append(number)
+            elif self._fit(named | {relay.wanted}):
+                named.add(relay.wanted)
+            else:
+                findings[number] = [self._one_too_many(named | {relay.wanted})]
+        held = Counter(relay.kept for relay in relays if relay.kept is not None)
+        for number in self._move(moving, relays, held, named):
+            findings[number] = [self._one_too_many(_beside(relays[number], held))]
+        return findings
+
+    def _move(
+        self, moving: list[int], relays: Sequence[RelayPool], held: Counter[str], named: set[str]
+    ) -> list[int]:
+        """Let Relays have new pools as long as there is room; return the rest."""
+        while True:
+            # Those that name a pool which there is anyway may leave another one empty.
+            there = self._always | named
+            for number in moving:
+                if relays[number].wanted in there:
+                    _hold(relays[number], held)
+            moving = [number for number in moving if relays[number].wanted not in there]
+            fitting = (n for n in moving if self._fit(_beside(relays[n], held)))
+            oldest = next(fitting, None)
+            if oldest is None:
+                return moving
+            named.add(relays[oldest].wanted or DEFAULT_POOL)
+
+    def _fit(self, pools: set[str]) -> bool:
+        return self._consumers(pools) <= MOST_CONSUMERS
+
+    def _consumers(self, pools: set[str]) -> int:
+        assert self._layout is not None, "one server bears any number of pools"
+        return self._layout.consumers(len(self._always | pools))
+
+    def _one_too_many(self, pools: set[str]) -> Finding:
+        message = (
+            f"with this egress pool, the servers would have {self._consumers(pools)} consumers for"
+            f" {len(self._always | pools)} pools, and at most {MOST_CONSUMERS} are allowed; a pool"
+            " that a last good form has counts, too"
+        )
+        return refused(Reason.TOO_MANY_POOLS, message, "egress", "pool")
+
+
+def _hold(relay: RelayPool, held: Counter[str]) -> None:
+    held[relay.wanted or DEFAULT_POOL] += 1
+    if relay.kept is not None:
+        held[relay.kept] -= 1
+
+
+def _beside(relay: RelayPool, held: Mapping[str, int]) -> set[str]:
+    """Return the pools there are once a Relay has its new one."""
+    pools = {pool for pool, number in held.items() if number > (pool == relay.kept)}
+    return pools | {relay.wanted or DEFAULT_POOL}
 
 
 def _undecided(entry: Entry) -> Entry:

@@ -14,9 +14,10 @@ it does not matter how often the operator compiles.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from postroad.manifests.compiler.bounds import Bound, EgressPools
+from postroad.manifests.compiler.bounds import Bound, EgressPools, RelayPool
 from postroad.manifests.compiler.claims import OF_FILES, Claims, Grants
 from postroad.manifests.compiler.clients import Clients
 from postroad.manifests.compiler.domains import Domains
@@ -33,7 +34,7 @@ from postroad.manifests.compiler.usernames import Usernames
 from postroad.manifests.kinds.quota import QuotaSpec
 from postroad.manifests.kinds.relay import RelaySpec
 from postroad.manifests.objects import Declared, Kind, Objects, Reference
-from postroad.policy.model import Client, Domain, Entry, ObjectKey
+from postroad.policy.model import Client, Domain, Entry, ObjectKey, Relay
 from postroad.policy.secrets.seal import Keyrings, Reader
 from postroad.policy.secrets.verifiers import Verifiers
 from postroad.spool.lanes.layout import Layout
@@ -63,14 +64,13 @@ def compile_objects(
     last_good = last_good or {}
     verifiers = verifiers or Verifiers(keyrings[Reader.INGRESS], published=last_good.values())
     bound = Bound(keyrings, largest_entry)
-    compiler = _Compiler(objects, last_good, bound, claims, EgressPools(replicated))
+    compiler = _Compiler(objects, last_good, bound, claims)
     by_age: dict[Kind, list[Declared]] = {kind: [] for kind in Kind}
     for declared in sorted(objects.declared, key=_age):
         by_age[declared.reference.kind].append(declared)
     for declared in by_age[Kind.DOMAIN_GRANT]:
         compiler.domain_grant(declared)
-    for declared in by_age[Kind.RELAY]:
-        compiler.relay(declared)
+    compiler.relays(by_age[Kind.RELAY], replicated)
     domains = compiler.domains(by_age[Kind.DOMAIN])
     compiler.clients(by_age[Kind.CLIENT], domains, verifiers)
     for declared in by_age[Kind.QUOTA]:
@@ -86,6 +86,17 @@ def _age(declared: Declared) -> tuple[datetime, int, ObjectKey]:
     return (declared.created, 0, declared.reference.key)
 
 
+@dataclass(frozen=True, slots=True)
+class _CompiledRelay:
+    """A Relay before it is known whether the servers bear its pool."""
+
+    declared: Declared
+    types: Sequence[ConditionType]
+    findings: list[Finding]
+    entry: Relay | None
+    note: str
+
+
 class _Compiler:
     """One compilation. Kinds come in the order of their references, objects oldest first."""
 
@@ -95,11 +106,9 @@ class _Compiler:
         last_good: Mapping[str, Entry],
         bound: Bound,
         claims: Claims,
-        pools: EgressPools,
     ) -> None:
         self._last_good = last_good
         self._bound = bound
-        self._pools = pools
         self._claims = claims
         self._grants = Grants(objects, claims)
         known = {each.reference.entry_key for each in objects.declared}
@@ -112,8 +121,24 @@ class _Compiler:
         self._references = References(objects, last_good, in_force=self.entries)
         self.conditions: dict[Reference, tuple[Condition, ...]] = {}
 
-    def relay(self, declared: Declared) -> None:
-        """Compile a Relay."""
+    def relays(self, declared: Sequence[Declared], replicated: Layout | None) -> None:
+        """Compile Relays, given oldest first."""
+        unlisted = {e.egress_path.pool for e in self._unlisted.values() if isinstance(e, Relay)}
+        compiled = [self._relay(each) for each in declared]
+        too_many = EgressPools(replicated, unlisted).check([self._pool(each) for each in compiled])
+        for each, findings in zip(compiled, too_many, strict=True):
+            each.findings.extend(findings)
+            self._settle(each.declared, each.types, each.findings, each.entry, each.note)
+
+    def _pool(self, compiled: "_CompiledRelay") -> RelayPool:
+        kept = self._last_good.get(compiled.declared.reference.entry_key)
+        entry = compiled.entry if not compiled.findings else None
+        return RelayPool(
+            entry.egress_path.pool if entry is not None else None,
+            kept.egress_path.pool if isinstance(kept, Relay) else None,
+        )
+
+    def _relay(self, declared: Declared) -> "_CompiledRelay":
         spec, findings = declared.spec, invalid(declared)
         types = [ConditionType.ACCEPTED]
         entry, note = None, ""
@@ -128,10 +153,9 @@ class _Compiler:
                     hosts=[hop.host for hop in spec.smarthosts],
                 )
             entry = relay_entry(declared.reference.key, spec, credentials)
-            findings += self._pools.check(spec.egress.pool)
             note = UNVERIFIED_LOGIN if logs_in_unverified(entry) else ""
             findings += self._too_large(declared, entry)
-        self._settle(declared, types, findings, entry, note)
+        return _CompiledRelay(declared, types, findings, entry, note)
 
     def domain_grant(self, declared: Declared) -> None:
         """Compile a DomainGrant: nothing of it is published, its grants are known already."""
