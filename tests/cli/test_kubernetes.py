@@ -290,43 +290,29 @@ async def test_the_password_of_another_release_is_said_to_be_wrong(cluster: Clus
 
 
 def in_a_pod(cluster: Cluster, **more: str) -> Mapping[str, str]:
-    (cluster.folder / "operator").write_text(password_of("operator"))
     (cluster.folder / "command").write_text(password_of("command") + "\n")
     return {
         # By name, as pods do: the certificate is for that.
         "POSTROAD_NATS_URL": cluster.server.url.replace("127.0.0.1", "localhost"),
         "POSTROAD_NATS_CA_FILE": str(cluster.tls.authorities),
-        "POSTROAD_NATS_USER": "operator",
-        "POSTROAD_NATS_PASSWORD_FILE": str(cluster.folder / "operator"),
+        "POSTROAD_NATS_USER": "command",
+        "POSTROAD_NATS_PASSWORD_FILE": str(cluster.folder / "command"),
         "POSTROAD_NATS_API_PREFIX": API_PREFIX,
         "POSTROAD_NATS_PATIENCE": "24h",
     } | more
 
 
-async def test_in_a_pod_the_command_has_a_user_of_its_own(
+async def test_in_the_toolbox_the_command_is_who_the_pod_is(
     cluster: Cluster, ingress: JetStreamSpool
 ) -> None:
     queue_id = await put(ingress)
-    own = {
-        "POSTROAD_COMMAND_NATS_USER": "command",
-        "POSTROAD_COMMAND_NATS_PASSWORD_FILE": str(cluster.folder / "command"),
-    }
-    code, out, err = await cluster.run("queue", "list", "--json", **in_a_pod(cluster, **own))
+    code, out, err = await cluster.run("queue", "list", "--json", **in_a_pod(cluster))
     assert (code, err) == (0, "")
     assert json.loads(out)["queue_id"] == queue_id
 
 
-async def test_without_one_it_is_who_the_pod_is(cluster: Cluster) -> None:
-    environ = in_a_pod(
-        cluster,
-        POSTROAD_NATS_USER="command",
-        POSTROAD_NATS_PASSWORD_FILE=str(cluster.folder / "command"),
-    )
-    assert (await cluster.run("status", **environ))[0] == 0
-
-
 async def test_a_password_that_cannot_be_read_is_a_mistake(cluster: Cluster) -> None:
-    environ = in_a_pod(cluster, POSTROAD_COMMAND_NATS_PASSWORD_FILE="/nowhere")
+    environ = in_a_pod(cluster, POSTROAD_NATS_PASSWORD_FILE="/nowhere")
     code, _, err = await cluster.run("status", **environ)
     assert code == 2
-    assert "POSTROAD_COMMAND_NATS_PASSWORD: the file /nowhere cannot be read" in err
+    assert "POSTROAD_NATS_PASSWORD: the file /nowhere cannot be read" in err

@@ -30,12 +30,10 @@ def test_what_is_set_by_hand_is_told_without_secrets() -> None:
         "POSTROAD_LIMIT_IDLE": "6m",
         "POSTROAD_LIMIT_IDEL": "7m",
         "POSTROAD_NATS_URL": "nats://elsewhere",
-        "POSTROAD_COMMAND_NATS_PASSWORD": "hunter2",
         "POSTROAD_PASSWORD": "hunter2",
         "POSTROAD_SMTP_PORT": "",
         "PATH": "/bin",
     }
     assert set_by_hand(environ) == {
         "POSTROAD_LIMIT_IDLE": "6m",
-        "POSTROAD_COMMAND_NATS_PASSWORD": "***",
     }

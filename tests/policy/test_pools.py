@@ -32,7 +32,9 @@ REPLICATED = Layout(shards=3, lanes=32, replicas=3)
 
 def pools(outcome: Compiled) -> set[str]:
     """Return the pools of what is in force."""
-    return {each.egress_path.pool for each in outcome.entries.values() if isinstance(each, policy.Relay)}
+    return {
+        each.egress_path.pool for each in outcome.entries.values() if isinstance(each, policy.Relay)
+    }
 
 
 def compiled(*texts: str, before: Compiled | None = None, layout: Layout | None) -> Compiled:

@@ -155,11 +155,10 @@ def test_wrong_settings_end_with_2_and_all_of_them_told(start: Start) -> None:
 
 def test_a_slip_in_the_name_of_a_setting_is_warned_of(start: Start) -> None:
     slip = {"POSTROAD_WROKERS": "2", "POSTROAD_SMTP_PORT": "2525"}
-    of_a_command = {"POSTROAD_COMMAND_NATS_PASSWORD_FILE": "/secrets/command"}
-    _, errors = start({**slip, **of_a_command, "MODE": "startup-error"}).communicate()
+    _, errors = start({**slip, "MODE": "startup-error"}).communicate()
     told = [json.loads(line) for line in errors.splitlines() if line.startswith("{")]
     warned = [line for line in told if line["level"] == "warning"]
-    # The others are settings of another process and of the command, which share the environment.
+    # The other is a setting of another process, which shares the environment.
     assert [(line["setting"], line["reason"]) for line in warned] == [
         ("POSTROAD_WROKERS", "did you mean POSTROAD_WORKERS?")
     ]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from postroad.cli.target.connect import OwnLogin
 from postroad.delivery.settings import DeliverySettings
 from postroad.ingress.settings import IngressSettings
 from postroad.operator.settings import OperatorSettings
@@ -17,8 +16,7 @@ _OF_UP = "POSTROAD_NATS_"  # `up` has its own queue and ignores these
 def known_names() -> frozenset[str]:
     """Return all names."""
     processes = (RuntimeSettings, IngressSettings, DeliverySettings, OperatorSettings)
-    found = _OF_FLAGS | names(OwnLogin, "POSTROAD_COMMAND_NATS_")
-    return found.union(*(names(each) for each in processes))
+    return _OF_FLAGS.union(*(names(each) for each in processes))
 
 
 def set_by_hand(environ: Mapping[str, str]) -> dict[str, str]:

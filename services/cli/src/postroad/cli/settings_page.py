@@ -14,7 +14,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from postroad.cli.target.connect import OwnLogin
 from postroad.delivery.settings import DeliverySettings
 from postroad.ingress.settings import IngressSettings
 from postroad.operator.settings import OperatorSettings
@@ -34,21 +33,14 @@ causes a warning: by `postroad up` always, by a process on its own if the name i
 setting.
 
 `postroad up` sets the addresses, NATS, the key and the certificate's folder of its processes
-itself. It passes everything else on from its own environment.
+itself. It passes everything else on from its own environment. `postroad status`, `queue` and
+`events` connect with `POSTROAD_NATS_URL` and the other settings of NATS, as ingress does.
 """
 _PROCESSES = (
     ("Every process", RuntimeSettings, "Ingress and delivery, and `postroad up` itself."),
     ("Ingress", IngressSettings, "`postroad-ingress`, which accepts mail."),
     ("Delivery", DeliverySettings, "`postroad-delivery`, which sends mail on."),
     ("Operator", OperatorSettings, "`postroad-operator`, which follows the objects on Kubernetes."),
-    (
-        "The command",
-        OwnLogin,
-        "`postroad status`, `queue` and `events` connect with `POSTROAD_NATS_URL`, `_USER`,"
-        " `_PASSWORD` and `_TOKEN`, as ingress does. Where those are the login of another process,"
-        " these two give the commands a login of their own.",
-        "POSTROAD_COMMAND_NATS_",
-    ),
 )
 
 
@@ -71,9 +63,9 @@ def page() -> str:
     return "\n".join([_INTRO, *("\n".join(_section(*each)) for each in _PROCESSES)])
 
 
-def _section(title: str, settings: type[Any], text: str, prefix: str = PREFIX) -> Iterator[str]:
+def _section(title: str, settings: type[Any], text: str) -> Iterator[str]:
     yield f"## {title}\n\n{text}\n\n| variable | default | meaning |\n| --- | --- | --- |"
-    for row in _rows(settings, prefix):
+    for row in _rows(settings, PREFIX):
         yield f"| `{row.name}` | {row.default} | {row.text} |"
     yield ""
 

@@ -47,9 +47,6 @@ Build = Callable[[Process, S], Coroutine[Any, Any, None]]
 
 _log = logs.get_logger(__name__)
 
-# Settings of the `postroad` command, which also runs in other processes' pods and environments.
-_OF_THE_COMMAND = "POSTROAD_COMMAND_"
-
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
@@ -127,8 +124,6 @@ def _tell_start(runtime: RuntimeSettings, settings: object, *, quiet: bool) -> N
 def _warn_of_unknown(all_names: Collection[str] | None, own: Collection[str]) -> None:
     """Warn of POSTROAD_ variables that are no settings: most are misspelt."""
     for name, meant in unknown(os.environ, own if all_names is None else all_names).items():
-        if all_names is None and name.startswith(_OF_THE_COMMAND):
-            continue
         if meant is not None:
             _log.warning("unknown setting", setting=name, reason=f"did you mean {meant}?")
         elif all_names is not None:  # else it may be a setting of another process

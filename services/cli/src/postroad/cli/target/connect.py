@@ -27,19 +27,8 @@ from postroad.spool.interface import Spool
 from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.telemetry import logs
-from postroad.units.secret import Secret
 
 _ROLE = "command"
-
-
-@dataclass(frozen=True, slots=True)
-class OwnLogin:
-    """The command's own login at the NATS servers, where POSTROAD_NATS_* is another process's."""
-
-    user: str | None = None
-    """The command's own user. Default: POSTROAD_NATS_USER."""
-    password: Secret | None = None
-    """That user's password. Default: POSTROAD_NATS_PASSWORD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +36,6 @@ class CommandSettings:
     """The settings of commands in the environment."""
 
     nats: NatsSettings = group(NatsSettings)
-    command_nats: OwnLogin = group(OwnLogin)
 
 
 def state_folder(where: Where) -> StateFolder | None:
@@ -128,13 +116,12 @@ def _from_environment() -> SpoolOptions:
         settings = load(CommandSettings)
     except SettingsError as error:
         raise CommandError(str(error), code=2) from error
-    nats, own = settings.nats, settings.command_nats
-    password = own.password or nats.password
+    nats = settings.nats
     return SpoolOptions(
         servers=tuple(url.strip() for url in nats.url.split(",")),
         token=nats.token.reveal() if nats.token else None,
-        user=own.user or nats.user,
-        password=password.reveal() if password else None,
+        user=nats.user,
+        password=nats.password.reveal() if nats.password else None,
         server_uid=nats.server_uid,
         api_prefix=nats.api_prefix,
         trust=nats.trust(),
