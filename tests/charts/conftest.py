@@ -26,6 +26,19 @@ CASES: Mapping[str, Mapping[str, object]] = {
         "nats.external.authSecret": "theirs",
         "nats.external.capacity": "100Gi",
     },
+    "external-walled": {
+        "nats.enabled": False,
+        "nats.external.url": "nats://a:4222\\,nats://b:14222/\\,nats://c",
+        "nats.external.authSecret": "theirs",
+        "egress.clusterNetworks[0]": "10.42.0.0/15",
+    },
+    "external-named": {
+        "nats.enabled": False,
+        "nats.external.url": "nats://a",
+        "nats.external.authSecret": "theirs",
+        "nats.external.egress[0].to[0].ipBlock.cidr": "10.42.7.0/24",
+        "egress.clusterNetworks[0]": "10.42.0.0/15",
+    },
     "balancer": {
         "ingress.service.type": "LoadBalancer",
         "ingress.service.loadBalancerIP": "192.0.2.1",

@@ -184,6 +184,23 @@ def test_mail_goes_out_and_not_to_denied_networks(
         assert settings.walls.admits(address) is delivery
 
 
+def test_pods_reach_servers_of_your_own_inside_denied_networks(
+    rendered: Mapping[str, list[Object]],
+) -> None:
+    for name in ("delivery", "operator"):
+        rules = named(rendered["external-walled"], "NetworkPolicy", name)["spec"]["egress"]
+        anywhere = [r["ports"] for r in rules if "to" not in r]
+        assert [{each["port"] for each in ports} for ports in anywhere] == [
+            {53, 5353},
+            {4222, 14222},
+        ]
+        assert {} not in rules, "walls that everything goes through"
+    for name in ("ingress", "delivery", "operator", "toolbox"):
+        rules = named(rendered["external-named"], "NetworkPolicy", name)["spec"]["egress"]
+        assert {"to": [{"ipBlock": {"cidr": "10.42.7.0/24"}}]} in rules
+        assert {} not in rules
+
+
 def test_the_toolbox_reaches_the_queue_and_the_ports_for_mail_alone(
     rendered: Mapping[str, list[Object]],
 ) -> None:
