@@ -22,6 +22,7 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 _TIMEOUT = 4.0  # seconds for the page
 _SHORT_TIMEOUT = 2.0  # seconds for what needs no disk
@@ -69,7 +70,10 @@ def tell_free_space(address: str, folder: str, authorities: str | None = None) -
     report = json.dumps({"free": found.f_bavail * found.f_frsize}).encode()
     header = f"NATS/1.0\r\nNats-TTL: {_REPORT_LASTS}\r\n\r\n".encode()
     subject = f"$KV.presence.disk.{os.environ['POD_NAME']}"
-    login = {"user": "operator", "pass": os.environ["OPERATOR_PASSWORD"]}
+    login = {
+        "user": "operator",
+        "pass": Path(os.environ["WRITTEN_TO"], "OPERATOR_PASSWORD").read_text(),
+    }
     options = {"verbose": False, "pedantic": False, "headers": True, "name": "alive", **login}
     host, _, port = address.rpartition(":")
     with contextlib.ExitStack() as stack:

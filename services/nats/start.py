@@ -13,17 +13,30 @@ Certificates come from a Secret, whose files Kubernetes replaces when it changes
 them again at a SIGHUP and keeps its connections. A child process watches the folder and sends the
 signal to its parent, which is nats-server by then; it ends with it.
 
+Passwords come from files of a Secret, too. nats-server would take them from its environment, where
+every program that it starts and every view of the pod finds them. So the configuration is written
+anew, with the passwords in place of their names, to a folder in memory that this user alone reads.
+It is kept as it was at the start, as are the passwords beside it: a changed password comes into
+force with a restart.
+
 It runs in an image without Postroad: it needs Python's standard library and nothing else.
 """
 
 import fcntl
+import json
 import os
+import re
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 _LOOK_EVERY = 5.0  # seconds
+# A text in quotes, which is a URL if it has a password in it; a name on its own; and a comment.
+_PARTS = re.compile(r'"[^"\n]*"|\$\w+|#[^\n]*')
+_NAME = re.compile(r"\$(\w+)")
 
 
 def lock(folder: str) -> None:
@@ -41,6 +54,31 @@ def lock(folder: str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
         print(f"{folder} cannot be locked: {error}", file=sys.stderr)
+
+
+def configure(configuration: Path, secrets: Path, written: Path) -> None:
+    """Write the files of a configuration, and the secrets; those that it names are filled in."""
+    known = {path.name: path.read_text().strip() for path in secrets.iterdir() if path.is_file()}
+    files = {path.name: path.read_text() for path in configuration.iterdir() if path.is_file()}
+    written.mkdir(mode=0o700, exist_ok=True)
+    for name, text in [*known.items(), *((name, filled(files[name], known)) for name in files)]:
+        descriptor = os.open(written / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+
+
+def filled(text: str, known: Mapping[str, str]) -> str:
+    """Return a configuration with secrets in place of their names, such as $CLUSTER_PASSWORD."""
+
+    def fill(part: re.Match[str]) -> str:
+        found = part[0]
+        if found.startswith("$"):
+            return json.dumps(known[found[1:]]) if found[1:] in known else found
+        if found.startswith('"'):
+            return _NAME.sub(lambda name: quote(known.get(name[1], name[0]), safe="$"), found)
+        return found
+
+    return _PARTS.sub(fill, text)
 
 
 def watch(folder: Path, server: int) -> None:
@@ -81,6 +119,8 @@ def main() -> None:
     folder, server, *arguments = sys.argv[1:]
     if changing := os.environ.get("RELOAD_WITH"):
         _watch_apart(Path(changing))  # before the lock, which it must not inherit
+    if secrets := os.environ.get("SECRETS"):
+        configure(Path(os.environ["CONFIGURATION"]), Path(secrets), Path(os.environ["WRITTEN_TO"]))
     lock(folder)
     os.execv(server, [server, *arguments])  # noqa: S606 - the image names it
 

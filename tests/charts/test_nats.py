@@ -15,6 +15,7 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import nats
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -22,26 +23,37 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from postroad.cli.standalone.nats.config import ServerAddress, server_config
 from postroad.spool.wire.payload import MAX_PAYLOAD
 from postroad.testing.queue.accounts import API_PREFIX, expanded
+from postroad.testing.queue.nats_server import free_ports
 from postroad.testing.queue.server_tls import ServerTls
-from postroad_harness.cluster.chart import CHART, Object, named
+from postroad_harness.cluster.chart import CHART, Object, environment, named
 
 ROOT = CHART.parents[1]
 SERVER = Path(sys.executable).with_name("nats-server")
+START = runpy.run_path(str(ROOT / "services" / "nats" / "start.py"))
 
 
-def environment(objects: list[Object]) -> dict[str, str]:
-    """Return what the pod's environment is, with the Secret's passwords."""
-    (container,) = named(objects, "StatefulSet", "nats")["spec"]["template"]["spec"]["containers"]
-    secret = named(objects, "Secret", "nats-auth")["data"]
-    said = {"POD_NAME": "post-postroad-nats-0"}
-    for each in container["env"]:
-        if "value" in each:
-            said[each["name"]] = re.sub(r"\$\((\w+)\)", lambda m: said[m[1]], each["value"])
-        elif "secretKeyRef" in each["valueFrom"]:
-            of = each["valueFrom"]["secretKeyRef"]
-            ours = of["name"].endswith("-nats-auth")
-            said[each["name"]] = b64decode(secret[of["key"]]).decode() if ours else "theirs"
-    return said
+def configured(objects: list[Object], folder: Path) -> Path:
+    """Write the servers' configuration as their entry point does in a pod; return its file."""
+    configuration, secrets, written = (folder / name for name in ("etc", "secrets", "run"))
+    configuration.mkdir()
+    secrets.mkdir()
+    for name, text in named(objects, "ConfigMap", "nats")["data"].items():
+        (configuration / name).write_text(text)
+    volumes = named(objects, "StatefulSet", "nats")["spec"]["template"]["spec"]["volumes"]
+    (volume,) = (each for each in volumes if each["name"] == "secrets")
+    for source in volume["projected"]["sources"]:
+        ours = source["secret"]["name"].endswith("-nats-auth")
+        for item in source["secret"]["items"]:
+            told = passwords(objects)[item["key"]] if ours else "theirs"
+            (secrets / item["path"]).write_text(told)
+    START["configure"](configuration, secrets, written)
+    return written / "nats-server.conf"
+
+
+def passwords(objects: list[Object]) -> dict[str, str]:
+    """Return the passwords of the chart's Secret, by user."""
+    data = named(objects, "Secret", "nats-auth")["data"]
+    return {user: b64decode(text).decode() for user, text in data.items()}
 
 
 @pytest.mark.nats
@@ -50,19 +62,17 @@ def test_nats_server_takes_its_configuration(
     rendered: Mapping[str, list[Object]], case: str, tmp_path: Path
 ) -> None:
     objects = rendered[case]
-    for name, text in named(objects, "ConfigMap", "nats")["data"].items():
-        (tmp_path / name).write_text(text)
+    config = configured(objects, tmp_path)
     if case != "clear":
         for name, text in named(objects, "Secret", "nats-tls")["data"].items():
             (tmp_path / name).write_bytes(b64decode(text))
-    config = tmp_path / "nats-server.conf"
     said = config.read_text().replace("/data", str(tmp_path / "data"))
     config.write_text(said.replace("/etc/nats-tls", str(tmp_path)))
     done = subprocess.run(
         [SERVER, "-t", "-c", config],
         capture_output=True,
         text=True,
-        env={**os.environ, **environment(objects)},
+        env={**os.environ, "POD_NAME": "post-postroad-nats-0"},
     )
     assert done.returncode == 0, done.stderr
 
@@ -157,20 +167,88 @@ def test_a_process_reaches_jetstream_by_the_prefix_of_the_accounts(
     assert service["metadata"]["annotations"]["postroad.dev/api-prefix"] == API_PREFIX
 
 
-def test_a_single_server_looks_for_no_others(rendered: Mapping[str, list[Object]]) -> None:
+def test_a_single_server_looks_for_no_others(
+    rendered: Mapping[str, list[Object]], tmp_path: Path
+) -> None:
     config = named(rendered["single"], "ConfigMap", "nats")["data"]["nats-server.conf"]
     assert "cluster {" not in config
-    routes = [value for name, value in environment(rendered["default"]).items() if "ROUTE" in name]
+    told = configured(rendered["default"], tmp_path).read_text()
+    routes = re.findall(r"nats-route://[^\"]*", told)
     assert len(routes) == 3
-    password = environment(rendered["default"])["CLUSTER_PASSWORD"]
     assert routes[0] == (
-        f'"nats-route://cluster:{password}@post-postroad-nats-0'
-        '.post-postroad-nats-headless.mail.svc:6222"'
+        f"nats-route://cluster:{passwords(rendered['default'])['cluster']}@post-postroad-nats-0"
+        ".post-postroad-nats-headless.mail.svc:6222"
     )
 
 
+def test_no_password_is_in_the_environment_of_a_server(
+    rendered: Mapping[str, list[Object]],
+) -> None:
+    for case in ("default", "encrypted", "theirs"):
+        spec = named(rendered[case], "StatefulSet", "nats")["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        assert all("secretKeyRef" not in each.get("valueFrom", {}) for each in container["env"])
+        assert "envFrom" not in container
+        (volume,) = (each for each in spec["volumes"] if each["name"] == "secrets")
+        names = [s["secret"]["name"] for s in volume["projected"]["sources"]]
+        assert (
+            names
+            == {
+                "default": ["post-postroad-nats-auth"],
+                "encrypted": ["post-postroad-nats-auth", "disk"],
+                "theirs": ["passwords"],
+            }[case]
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("password: $X_PASSWORD", 'password: "1e5"'),
+        ('routes: ["nats-route://cluster:$X_PASSWORD@a:6222"]', None),
+        ('subject: "$KV.config.>", other: $POD_NAME', None),
+        ("# $X_PASSWORD is said here", None),
+    ],
+)
+def test_a_password_is_written_where_it_is_named(text: str, written: str | None) -> None:
+    """In quotes, since nats-server would take 1e5 for a number."""
+    found = START["filled"](text, {"X_PASSWORD": "1e5"})
+    is_comment = text.startswith("#")
+    assert found == (written or (text if is_comment else text.replace("$X_PASSWORD", "1e5")))
+
+
+@pytest.mark.nats
+async def test_a_server_has_its_passwords_from_files_and_not_in_its_environment(
+    tmp_path: Path,
+) -> None:
+    etc, secrets, written, data = (tmp_path / name for name in ("etc", "secrets", "run", "data"))
+    for folder in (etc, secrets, data):
+        folder.mkdir()
+    (port,) = free_ports(1)
+    (etc / "nats-server.conf").write_text(
+        f'listen: "127.0.0.1:{port}"\njetstream {{ store_dir: "{data}" }}\n'
+        "authorization { user: operator, password: $OPERATOR_PASSWORD }\n"
+    )
+    (secrets / "OPERATOR_PASSWORD").write_text("1e5000\n")
+    environ = {"CONFIGURATION": str(etc), "SECRETS": str(secrets), "WRITTEN_TO": str(written)}
+    start = [sys.executable, "-IS", str(ROOT / "services" / "nats" / "start.py"), str(data)]
+    command = [*start, str(SERVER), "--config", str(written / "nats-server.conf")]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environ}
+    ) as server:
+        heard(server, "Server is ready")
+        client = await nats.connect(
+            f"nats://127.0.0.1:{port}", user="operator", password="1e5000", allow_reconnect=False
+        )
+        await client.close()
+        assert b"1e5000" not in Path(f"/proc/{server.pid}/environ").read_bytes()
+        for each in (written, *written.iterdir()):
+            assert each.stat().st_mode & 0o077 == 0, each
+        server.terminate()
+
+
 def test_passwords_are_taken_for_no_number(rendered: Mapping[str, list[Object]]) -> None:
-    found = [v for n, v in environment(rendered["default"]).items() if n.endswith("PASSWORD")]
+    found = passwords(rendered["default"]).values()
     assert len(set(found)) == 5
     assert all(re.fullmatch(r"[a-z][A-Za-z0-9]{31}", each) for each in found)
     keys = named(rendered["default"], "Secret", "cluster-key")["data"].values()
@@ -193,7 +271,9 @@ def test_volumes_outlive_the_release_and_servers_start_together(
     spec = named(rendered["default"], "StatefulSet", "nats")["spec"]
     assert set(spec["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
     assert spec["podManagementPolicy"] == "Parallel"
-    assert environment(rendered["default"])["GOMEMLIMIT"] == "838860KiB"  # 80 % of 1Gi
+    assert (
+        environment(rendered["default"], "StatefulSet", "nats")["GOMEMLIMIT"] == "838860KiB"
+    )  # 80 % of 1Gi
 
 
 def test_a_changed_configuration_restarts_the_servers(
@@ -319,7 +399,7 @@ def test_the_probe_is_told_where_the_server_keeps_its_files(
     config = named(rendered["default"], "ConfigMap", "nats")["data"]["nats-server.conf"]
     assert re.search(rf'store_dir: "?{folder}\b', config)
     assert folder in {mount["mountPath"] for mount in container["volumeMounts"]}
-    assert {"POD_NAME", "OPERATOR_PASSWORD"} <= {each["name"] for each in container["env"]}
+    assert {"POD_NAME", "WRITTEN_TO"} <= {each["name"] for each in container["env"]}
 
 
 def test_a_server_that_waits_for_its_disk_is_left_alone() -> None:

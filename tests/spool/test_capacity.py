@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -149,10 +150,12 @@ async def test_the_probe_of_a_server_tells_what_its_disk_has_left(
 def _look(page: str, address: str, *authorities: str) -> None:
     """Run the probe as the chart does; nothing is free in /proc."""
     probe = ROOT / "services" / "nats" / "alive.py"
-    environment = {"POD_NAME": "nats-0", "OPERATOR_PASSWORD": password_of("operator")}
-    subprocess.run(
-        [sys.executable, "-IS", probe, page, address, "/proc", *authorities],
-        env={**os.environ, **environment},
-        check=True,
-        timeout=patient(20),
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "OPERATOR_PASSWORD").write_text(password_of("operator"))
+        environment = {"POD_NAME": "nats-0", "WRITTEN_TO": folder}
+        subprocess.run(
+            [sys.executable, "-IS", probe, page, address, "/proc", *authorities],
+            env={**os.environ, **environment},
+            check=True,
+            timeout=patient(20),
+        )
