@@ -18,7 +18,9 @@ from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import stream_name
+from postroad.spool.lanes.assignment import wanted_lanes
 from postroad.spool.lanes.keys import QueueStream
+from postroad.spool.lanes.lane import lane_names
 from postroad.spool.lanes.layout import Layout
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_cluster import NatsCluster, provisioned
@@ -37,6 +39,15 @@ pytestmark = [pytest.mark.nats, pytest.mark.faults]
 
 PATIENCE = timedelta(seconds=20)
 PATIENT = replace(QUICK, session_life=timedelta(seconds=6), self_doubt=timedelta(seconds=5))
+MINUTE = timedelta(minutes=1)
+# It neither doubts itself nor reads the sessions while a test lasts.
+SELDOM = replace(
+    QUICK,
+    session_life=3 * MINUTE,
+    renewal=MINUTE,
+    self_doubt=2 * MINUTE,
+    ack_wait=MINUTE,
+)
 
 
 @pytest.fixture
@@ -228,7 +239,45 @@ async def test_what_a_whole_cluster_forgot_waits_while_a_former_owner_works_at_i
         await spool.close()
 
 
-async def until_delivered(cluster: NatsCluster) -> None:
-    """Wait until a consumer has delivered a record again."""
-    while not sum((await consumers(cluster)).values()):
+async def test_what_came_again_is_known_before_the_sessions_are_read_again(
+    cluster: NatsCluster, ingress: JetStreamSpool
+) -> None:
+    """Over 5 s: lanes go to another process with attempts under way, and the servers are killed."""
+    here = options(cluster, "delivery")
+    former = await connect(replace(here, timings=replace(PATIENT, ack_wait=MINUTE)))
+    attempting = take(former)
+    sites = [f"mx{number}.y" for number in range(16)]
+    attempting.tell_left_open(lambda: dict.fromkeys(map(named_site, sites), 1))
+    for _ in range(2):  # the second time after the consumers were made
+        for site in sites:
+            await put(ingress, site=site)
+        await first(attempting, 16)
+    owner = await connect(replace(here, timings=SELDOM))
+    again = take(owner)
+    coming = asyncio.create_task(first(again, 1))
+    async with asyncio.timeout(patient(60)):
+        while not again.lanes or again.lanes != wanted(owner):
+            await asyncio.sleep(0.1)
+        await owner.sessions.look()
+        restart(cluster)
+        await until_delivered(cluster, 32)
+        for number in range(16):
+            await put(ingress, "c@z.example", site=f"mx{number}.z")
+        [other] = await coming
+        assert other.record.domain == "z.example"
+    for consumer in (again, attempting):
+        await consumer.close()
+    for spool in (owner, former):
+        await spool.close()
+
+
+def wanted(spool: JetStreamSpool) -> set[str]:
+    """Return the lanes that a process should own, by the sessions that it knows."""
+    sessions, lanes = spool.sessions, lane_names(CLUSTER.lanes)
+    return {key.lane for key in wanted_lanes(sessions.session_id, (), lanes, sessions.seen)}
+
+
+async def until_delivered(cluster: NatsCluster, count: int = 1) -> None:
+    """Wait until the consumers have delivered so many records again."""
+    while sum((await consumers(cluster)).values()) < count:
         await asyncio.sleep(0.1)

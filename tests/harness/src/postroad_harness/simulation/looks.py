@@ -96,3 +96,13 @@ def place_of(stream: QueueStream, subject: str, headers: Mapping[str, str]) -> Q
 def error_answer(code: int, text: str) -> bytes:
     """Return a refusal."""
     return json.dumps({"error": {"err_code": code, "description": text}}).encode()
+
+
+def consumer_answer(created: datetime, delivered: int, now: datetime) -> bytes:
+    """Return what is said of a consumer to whoever asks for it."""
+    said = {
+        "created": created.isoformat(),
+        "delivered": {"consumer_seq": delivered},
+        "ts": now.isoformat(),
+    }
+    return json.dumps(said).encode()

@@ -26,6 +26,7 @@ from postroad_harness.simulation.buckets import Buckets
 from postroad_harness.simulation.link import SimulatedLink
 from postroad_harness.simulation.looks import (
     EndNotes,
+    consumer_answer,
     error_answer,
     look,
     place_of,
@@ -191,14 +192,13 @@ class SimulatedServers:
 
     def _made(self, subject: str) -> tuple[bytes, dict[str, str]]:
         tokens = subject.split(".")
-        name = tokens[5]
-        stream = QueueStream(tokens[7])
+        name, stream = tokens[5], QueueStream(tokens[7])
         pool, traffic_class, lane = tokens[10:13]
         classes = [TrafficClass(traffic_class)] if traffic_class != "*" else list(TrafficClass)
-        lines = [(each, stream) for each in classes]
-        if name not in self._consumers:
-            self._consumers[name] = Consumer(name, domain_of(pool), lines, lane, self.store.clock())
-        return json.dumps({"created": self._consumers[name].created.isoformat()}).encode(), {}
+        now = self.store.clock()
+        new = Consumer(name, domain_of(pool), [(each, stream) for each in classes], lane, now)
+        found = self._consumers.setdefault(name, new)
+        return consumer_answer(found.created, len(found.delivered), now), {}
 
     def _asked(self, link: SimulatedLink, subject: str, data: bytes, reply: str) -> None:
         consumer = self._consumers.get(subject.rpartition(".")[2])

@@ -3,10 +3,13 @@ The server's durable consumer of one lane in one stream, from which its requests
 
 It is kept in the servers' memory. A single server loses it when it is restarted, and it is created
 again. A cluster keeps it over a restart of all servers, with the time of its creation, but without
-its state: it delivers from the beginning.
+its state: it delivers from the beginning. Whoever asks for a consumer is told how much that one has
+delivered. If it is nothing, an earlier one may have delivered all that is in the lane.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.consume.pull.lane_pull import MAX_ACK_PENDING, LanePull
@@ -17,7 +20,11 @@ _TIMEOUT = 5.0  # seconds
 
 
 async def make_consumer(requests: Requests, pull: LanePull, *, ack_wait: timedelta) -> None:
-    """Create a lane's consumer if it does not exist; SpoolUnavailable if that fails."""
+    """
+    Create a lane's consumer if it does not exist, and note since when it has its state.
+
+    Raises SpoolUnavailable.
+    """
     config = _config(pull, ack_wait)
     request = {"stream_name": pull.stream, "config": config}
     what = f"CONSUMER.CREATE.{pull.stream}.{pull.consumer}.{config['filter_subject']}"
@@ -27,7 +34,14 @@ async def make_consumer(requests: Requests, pull: LanePull, *, ack_wait: timedel
         raise SpoolUnavailable(f"no consumer: {error.get('description')}")
     pull.made = True
     pull.clustered = "cluster" in said
-    pull.made_at = int(datetime.fromisoformat(said["created"]).timestamp() * 1e9)
+    pull.made_at = max(pull.made_at, _since(said))
+
+
+def _since(said: Mapping[str, Any]) -> int:
+    """Return since when a consumer has its state; nanoseconds by the servers' clock."""
+    is_empty = said["delivered"]["consumer_seq"] == 0
+    since = datetime.fromisoformat(said["ts" if is_empty else "created"])
+    return int(since.timestamp() * 1e9)
 
 
 def _config(pull: LanePull, ack_wait: timedelta) -> dict[str, object]:

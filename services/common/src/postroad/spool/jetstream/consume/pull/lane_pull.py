@@ -104,7 +104,8 @@ class LanePull:
         if now < self.retry_at:
             return 0
         if self.asked and now - self.heard > _SILENCE:
-            self.asked = 0  # the request is lost: the server has gone
+            # The request is lost: its server has gone, and the consumer may have lost its state.
+            self.asked, self.made = 0, False
         return min(self.batch - self.asked, room) if self.low else 0
 
     def request(self, count: int) -> bytes:
