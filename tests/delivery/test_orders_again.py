@@ -1,13 +1,15 @@
 """Orders in force when a process starts: changes that other processes made by them stay."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from postroad.spool.event import EventType
-from postroad.spool.interface import HOLD_LIMIT, Held, Scheduled
+from postroad.spool.interface import HOLD_LIMIT, Held, Queued, Scheduled
+from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import Hold
-from postroad.spool.selection import WaitKind
+from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
 from postroad.testing.peers.mx import ScriptedMx
 from postroad.testing.processes.delivery import (
@@ -21,7 +23,7 @@ from postroad.testing.processes.delivery import (
     to_smarthost,
     waiting,
 )
-from postroad.testing.queue.queued_mail import now, put
+from postroad.testing.queue.queued_mail import now, put, record
 
 
 async def test_a_release_lets_no_mail_go_that_was_held_after_it() -> None:
@@ -121,3 +123,27 @@ async def test_a_hold_takes_nothing_that_a_newer_order_has_let_go() -> None:
             await counted(spool, "hold", 1)
         found = await waiting(spool)
         assert found == [(WaitKind.HELD, "b@z.example"), (WaitKind.SCHEDULED, "b@y.example")]
+
+
+async def test_mail_that_cannot_be_claimed_yet_is_listed_less_and_less_often() -> None:
+    """New mail that has to wait cannot be moved while storage is full, and each try lists all."""
+    tries: list[float] = []
+    spool = MemorySpool()
+    coming = record(spool.new_queue_id(now()), waits_until=now() + HOUR)
+    fourth = asyncio.Event()
+
+    async def found(selection: Selection, *, at_once: int | None = None) -> AsyncIterator[Queued]:
+        assert WaitKind.READY not in selection.kinds
+        tries.append(asyncio.get_running_loop().time())
+        if len(tries) == 8:  # its own lanes, then all others
+            fourth.set()
+        key = Key(QueueStream.INTAKE, 0, 1)
+        yield Queued(coming, WaitKind.HELD, now() + HOUR, key, "pr.i.0.h", now())
+
+    spool.waiting.list = found  # type: ignore[method-assign]
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await spool.orders.place(order("delete"))
+        async with delivering(spool):
+            await asyncio.wait_for(fourth.wait(), patient(10))
+    assert tries[7] - tries[0] > 1.75, "pauses of a quarter, half and one second at least"

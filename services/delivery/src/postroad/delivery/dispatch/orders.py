@@ -15,6 +15,7 @@ the time of a release, because the lane's owner may hear of the release later.
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from postroad.delivery.dispatch.precedence import arrived_after, is_undone
 from postroad.delivery.disposition.happening import event_about
 from postroad.delivery.disposition.retry import overtime
 from postroad.delivery.disposition.unattempted import ends_in_part, held_by, ordered
+from postroad.process.background.backoff import Backoff
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import ENDING, Order
 from postroad.spool.errors import ClaimLost, SpoolError
@@ -45,7 +47,17 @@ _TOLD = {
 _AT_ONCE = 32  # records that are changed concurrently, and are in memory
 _HEARD = timedelta(seconds=2)  # until every process knows an order
 _AGAIN = 5.0  # seconds until an order that failed is tried again
-_COMING = 0.5  # seconds until one is tried again whose mail cannot be claimed yet
+# Until an order is tried again whose mail cannot be claimed yet. Usually it is moved within a
+# second, but not while storage is full, and each try lists all that waits.
+_COMING = Backoff(timedelta(seconds=0.5), timedelta(seconds=30))
+
+
+@dataclass(slots=True)
+class _Unfinished:
+    """An order that is not done: how often its mail could not be claimed, and when it is due."""
+
+    rounds: int = 0
+    due: float = 0.0  # loop time
 
 
 class OrderKeeper:
@@ -64,6 +76,7 @@ class OrderKeeper:
         self._settlement_context = context.settlement_context
         self._obey = obey
         self._done: set[str] = set()
+        self._unfinished: dict[str, _Unfinished] = {}
         self._tasks = BackgroundTasks(metrics.INTERNAL_ERRORS)
 
     async def run(self) -> None:
@@ -86,26 +99,41 @@ class OrderKeeper:
     async def _carry_out_all(self) -> float | None:
         """Carry out what is left to do; return the seconds until the next try, None if all is."""
         orders = self._spool.orders.in_force(datetime.now(UTC))
-        self._done &= {order.order_id for order in orders}
+        left = {order.order_id for order in orders}
+        self._done &= left
+        self._unfinished = {key: each for key, each in self._unfinished.items() if key in left}
         self._obey()
-        again: list[float] = []
+        clock = asyncio.get_running_loop().time
         for order in orders:
             if order.order_id in self._done:
                 continue
-            try:
-                if await self._carry_out(order):
-                    self._done.add(order.order_id)
-                else:
-                    again.append(_COMING)
-            except SpoolError as error:
-                log.warning("an order is carried out later", reason=order.action, error=str(error))
-                again.append(_AGAIN)
-            except Exception:
-                # Otherwise one order would end every delivery process again and again.
-                metrics.INTERNAL_ERRORS.inc()
-                log.exception("an order could not be carried out", reason=order.action)
-                again.append(_AGAIN)
-        return min(again, default=None)
+            unfinished = self._unfinished.setdefault(order.order_id, _Unfinished())
+            if unfinished.due > clock():
+                continue
+            pause = await self._try(order, unfinished)
+            if pause is None:
+                self._done.add(order.order_id)
+                del self._unfinished[order.order_id]
+            else:
+                unfinished.due = clock() + pause
+        first = min((each.due for each in self._unfinished.values()), default=None)
+        return None if first is None else max(0.0, first - clock())
+
+    async def _try(self, order: Order, unfinished: _Unfinished) -> float | None:
+        """Carry out an order; return the seconds until the next try, None if it is done."""
+        try:
+            if await self._carry_out(order):
+                return None
+        except SpoolError as error:
+            log.warning("an order is carried out later", reason=order.action, error=str(error))
+            return _AGAIN
+        except Exception:
+            # Otherwise one order would end every delivery process again and again.
+            metrics.INTERNAL_ERRORS.inc()
+            log.exception("an order could not be carried out", reason=order.action)
+            return _AGAIN
+        unfinished.rounds += 1
+        return _COMING.seconds(unfinished.rounds, random)
 
     async def _carry_out(self, order: Order) -> bool:
         """Carry out an order; return whether it is done, that is, all of its mail was there."""
