@@ -195,6 +195,7 @@ class SimulatedSpool(MemorySpool):
             blobs=cast(Blobs, _Bodies()),
             body_ends=cast(BodyEnds, _BodyEnds(self.store)),
             events=cast(JetStreamEvents, self.events),
+            orders=self.orders,
             ended=cast(EndedMail, _NothingEnded()),
             waiting=self.claiming,
             membership=self.membership,

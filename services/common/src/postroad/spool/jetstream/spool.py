@@ -245,6 +245,7 @@ class JetStreamSpool:
                 gathering=self._options.timings.gathering,
             ),
             events=self._events,
+            orders=self._orders,
             ended=EndedMail(self._link),
             waiting=self._waiting,
             membership=self._membership,

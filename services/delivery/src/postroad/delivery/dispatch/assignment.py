@@ -23,7 +23,8 @@ from postroad.delivery.dispatch.parking.parking import Parking
 from postroad.delivery.dispatch.precedence import order_for
 from postroad.delivery.dispatch.renewal import Renewal
 from postroad.delivery.dispatch.settler import Settler
-from postroad.delivery.disposition.unattempted import for_all, moved, nowhere
+from postroad.delivery.disposition.settlement import Settlement
+from postroad.delivery.disposition.unattempted import ends_in_part, for_all, moved, nowhere
 from postroad.delivery.routing.egress_paths import EgressPaths, is_undecided
 from postroad.delivery.routing.lookups import Lookups
 from postroad.delivery.routing.questions.places import sender_of
@@ -36,6 +37,7 @@ from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import LeasedRecord
+from postroad.spool.puts.accepted import moved as where_it_waits
 from postroad.spool.record import QueueRecord
 from postroad.telemetry.logs import get_logger
 
@@ -86,6 +88,8 @@ class SiteAssignment:
         self.heed_elsewhere()
         egress_path = self._egress_paths.of(snapshot, record)
         order = self.order(leased)
+        if record.waits_until is not None and self._is_coming(leased, order):
+            return
         undecided = egress_path is None and is_undecided(snapshot, record)
         if undecided and record.hold is None and order is None:
             self._settler.unread(leased, self._wait(record, None))
@@ -103,6 +107,18 @@ class SiteAssignment:
             self._tasks.spawn(self._look_for_route(leased, egress_path))
         else:
             self._ask_for_route(leased, egress_path)
+
+    def _is_coming(self, leased: LeasedRecord, order: Order | None) -> bool:
+        """Delete new mail that has to wait, or let it wait; False if its time has come."""
+        record = leased.record
+        waits = where_it_waits(record, datetime.now(UTC))
+        if waits is None:
+            return False
+        if order is not None and order.action == "delete" and not ends_in_part(record, order):
+            self._tasks.spawn(self._settler.unattempted(leased, None, order))
+        else:
+            self._tasks.spawn(self._settler.settle(leased, Settlement((waits,), ())))
+        return True
 
     def begin_again(self, leased: LeasedRecord) -> None:
         """Find the site of a record again, as if it came now."""

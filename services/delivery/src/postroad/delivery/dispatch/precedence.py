@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from postroad.spool.agreement import ENDING, Order
 from postroad.spool.interface import LeasedRecord, Queued
+from postroad.spool.puts.accepted import kind_in_intake
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import WaitKind
 
@@ -85,8 +86,11 @@ def arrived_after(order: Order, record: QueueRecord) -> bool:
 
 
 def _takes(order: Order, record: QueueRecord, lane: str) -> bool:
-    """Whether an order selects a record when it is taken."""
-    return not arrived_after(order, record) and order.selection.admits(record, WaitKind.READY, lane)
+    """Whether an order selects a record when it is taken; new mail may be listed as waiting."""
+    kinds = {WaitKind.READY, kind_in_intake(record)}
+    return not arrived_after(order, record) and any(
+        order.selection.admits(record, kind, lane) for kind in kinds
+    )
 
 
 def _means(order: Order, record: QueueRecord, lane: str) -> bool:

@@ -32,7 +32,7 @@ from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
 from postroad.spool.jetstream.in_flight import Arrival, Entry
 from postroad.spool.lanes.keys import Key
-from postroad.spool.puts.accepted import moved
+from postroad.spool.puts.accepted import kind_in_intake, moved
 from postroad.spool.record import KNOWN_FEATURES, QueueRecord
 from postroad.telemetry.logs import get_logger
 
@@ -55,6 +55,7 @@ class Arrivals:
     ) -> None:
         self._membership = tools.membership
         self._ended = tools.ended
+        self._orders = tools.orders
         self._acknowledger = acknowledger
         self._open_elsewhere = open_elsewhere
         self._flow = records.flow
@@ -122,17 +123,28 @@ class Arrivals:
         """Queue a record for delivery, unless it has to wait, is unreadable or a suspect."""
         if is_unreadable(leased.record):
             self._tasks.spawn(self._hold(leased, UNREADABLE))
-        elif (put := self._where_it_waits(leased.record)) is not None:
+        elif (put := self._where_it_waits(leased)) is not None:
             self._tasks.spawn(self._acknowledger.settle(leased, [put], []))
         elif self._is_suspect(leased):
             self._tasks.spawn(self._suspect(leased))
         else:
             self._flow.line_up(leased)
 
-    @staticmethod
-    def _where_it_waits(record: QueueRecord) -> Put | None:
-        """Return what new mail becomes that is held or sent later, None if it is ready."""
-        return moved(record, datetime.now(UTC)) if record.waits_until is not None else None
+    def _where_it_waits(self, leased: JetStreamLeasedRecord) -> Put | None:
+        """
+        Return what new mail becomes that is held or sent later, None if it is handed out.
+
+        It is handed out if it may have to be deleted: to store it may need room that only
+        deletions make.
+        """
+        record, lane = leased.record, leased.lane_key.lane
+        if record.waits_until is None:
+            return None
+        now, kind = datetime.now(UTC), kind_in_intake(record)
+        for order in self._orders.in_force(now):
+            if order.action == "delete" and order.selection.admits(record, kind, lane):
+                return None
+        return moved(record, now)
 
     # ------------------------------------------------------------ repetitions
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from postroad.spool.agreement import Orders
 from postroad.spool.jetstream.bodies.ends import BodyEnds
 from postroad.spool.jetstream.bodies.store import Blobs
 from postroad.spool.jetstream.browse import JetStreamBrowser
@@ -30,6 +31,7 @@ class ConsumerContext:
     blobs: Blobs
     body_ends: BodyEnds
     events: JetStreamEvents
+    orders: Orders
     ended: EndedMail
     waiting: JetStreamBrowser
     membership: Membership

@@ -39,6 +39,7 @@ ACK_TIMEOUT = 2.0  # seconds
 _PUBLISH_TIMEOUT = timedelta(seconds=15)
 _RETRY_PAUSE = 0.25
 _FIRST_RETURN, _LONGEST_RETURN = 15.0, 3600.0  # seconds until a returned record comes again
+_LONGEST_COMING = 60.0  # the same of new mail that has to wait: an order to delete it may have come
 
 
 class Settling:
@@ -208,6 +209,8 @@ class Settling:
         if entry is None:
             return
         delay = _return_delay(self._hand.give_back(key))
+        if record.waits_until is not None:
+            delay = min(delay, _LONGEST_COMING)
         try:
             said = b'-NAK {"delay": %d}' % int(delay * random.uniform(0.75, 1.25) * 1e9)
             await self._requests.send(entry.reply, said, timeout=ACK_TIMEOUT)
