@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from postroad.ingress.admission import Address
 from postroad.ingress.connections.table import Connections, ConnectionSlot, Full
 from postroad.ingress.limits import IngressLimits
+from postroad.mail.ip_address import Address
 from postroad.policy.model import Client, ObjectKey
 from postroad.policy.snapshot import Snapshot
 

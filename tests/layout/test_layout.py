@@ -119,12 +119,24 @@ def test_a_folder_can_be_looked_over() -> None:
     assert {f for f in LARGER if files.get(f, 0) <= MOST_FILES} == set(), "no exception any more"
 
 
-def test_no_class_name_means_two_things() -> None:
+def types_in(tree: ast.Module) -> Iterator[str]:
+    """Yield the names of classes, and of aliases such as `Network = IPv4Network | IPv6Network`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            name = statement.targets[0].id
+            if name[0].isupper() and not name.isupper():
+                yield name
+
+
+def test_no_type_name_means_two_things() -> None:
     homes: dict[str, set[str]] = {}
     for root in SHIPPED_ROOTS:
         for path in (ROOT / root).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.ClassDef) and not path.name.endswith("_pb2.py"):
-                    homes.setdefault(node.name, set()).add(named(path))
+            if not path.name.endswith("_pb2.py"):
+                for name in types_in(ast.parse(path.read_text(encoding="utf-8"))):
+                    homes.setdefault(name, set()).add(named(path))
     twice = {name for name, there in homes.items() if len(there) > 1 and name[0] != "_"}
     assert twice == set(), "name one of the two for what it is"

@@ -8,7 +8,7 @@ import pytest
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.ids import new_queue_id
 from postroad.spool.jetstream.consume.forms import Forms
-from postroad.spool.jetstream.in_flight import Entry, InFlight
+from postroad.spool.jetstream.in_flight import InFlight, InFlightEntry
 from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.testing.queue.queued_mail import now, record
 
@@ -25,7 +25,7 @@ class Scene:
 
         succession: Any = SimpleNamespace(is_followed=is_followed)
         self.hand: InFlight[str] = InFlight(places=2)
-        self.hand.add(Entry(FIRST, "reply", 1, 0.0, "mail"))
+        self.hand.add(InFlightEntry(FIRST, "reply", 1, 0.0, "mail"))
         self.forms = Forms(self.hand, succession)
         assert self.forms.begin(FIRST, RECORD)
         assert not self.forms.begin(COPY, RECORD)

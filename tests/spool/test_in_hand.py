@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.agreement import SessionInfo
-from postroad.spool.jetstream.in_flight import Arrival, Entry, InFlight
+from postroad.spool.jetstream.in_flight import Arrival, InFlight, InFlightEntry
 from postroad.spool.lanes.assignment import (
     LaneKey,
     finder,
@@ -26,8 +26,8 @@ def table(places: int = 3) -> InFlight[str]:
     return InFlight(places=places)
 
 
-def entry(key: Key, places: int = 1, at: float = 0.0) -> Entry[str]:
-    return Entry(key, f"reply-{key}", places, at, "mail", "lane")
+def entry(key: Key, places: int = 1, at: float = 0.0) -> InFlightEntry[str]:
+    return InFlightEntry(key, f"reply-{key}", places, at, "mail", "lane")
 
 
 def test_what_waits_only_for_its_acknowledgement_takes_no_room() -> None:

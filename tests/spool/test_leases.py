@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from postroad.spool.jetstream.consume.leases import Leases
-from postroad.spool.jetstream.in_flight import Entry, InFlight
+from postroad.spool.jetstream.in_flight import InFlight, InFlightEntry
 from postroad.spool.jetstream.timings import Timings
 from postroad.spool.lanes.keys import Key, QueueStream
 
@@ -20,7 +20,9 @@ class Scene:
     def __init__(self, ago: float, *, alive: bool = True, takes: float = 0.0) -> None:
         self.asked: list[bytes] = []
         self._takes = takes
-        self._entry = Entry(KEY, "reply", 1, asyncio.get_running_loop().time() - ago, "mail")
+        self._entry = InFlightEntry(
+            KEY, "reply", 1, asyncio.get_running_loop().time() - ago, "mail"
+        )
         hand: InFlight[str] = InFlight(places=1)
         hand.add(self._entry)
         unused: Any = None

@@ -16,7 +16,7 @@ from postroad.spool.jetstream.bodies import writer as body_writer
 from postroad.spool.jetstream.consume import settle as settling
 from postroad.spool.jetstream.nats.client import Incoming
 from postroad.spool.jetstream.nats.direct_get import Link
-from postroad.spool.jetstream.nats.requests import Answer, NoResponders
+from postroad.spool.jetstream.nats.requests import NoResponders, PendingAnswer
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.publish.publisher import Publisher
@@ -120,9 +120,9 @@ class Answers:
         self.max_payload = 1_000_000
         self._answers = list(answers)
 
-    def begin(self, subject: str, payload: bytes = b"", **_: object) -> Answer:
+    def begin(self, subject: str, payload: bytes = b"", **_: object) -> PendingAnswer:
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        future: Answer = asyncio.get_running_loop().create_future()
+        future: PendingAnswer = asyncio.get_running_loop().create_future()
         if isinstance(answer, SpoolError):
             future.set_exception(answer)
         else:

@@ -30,7 +30,7 @@ from postroad.process.background.backoff import Backoff
 from postroad.telemetry.logs import get_logger
 
 # kind, type (ADDED, MODIFIED, DELETED, None when listed), object; called on the operator's loop.
-Sink = Callable[[str, str | None, dict[str, Any]], None]
+ChangeReceiver = Callable[[str, str | None, dict[str, Any]], None]
 
 _BACKOFF = Backoff(timedelta(seconds=1), timedelta(seconds=30))
 _GOOD_RUN = 60.0  # seconds without failure after which the count of failures starts again
@@ -82,7 +82,10 @@ class Watch:
     """
 
     def __init__(
-        self, sink: Sink, namespaces: Sequence[str], missed: Callable[[], None] = lambda: None
+        self,
+        sink: ChangeReceiver,
+        namespaces: Sequence[str],
+        missed: Callable[[], None] = lambda: None,
     ) -> None:
         self._sink = sink
         self._missed = missed

@@ -28,7 +28,7 @@ _LONGEST_SUBJECT = 253
 
 log = get_logger(__name__)
 
-Lines = Sequence[Mapping[str, Any]]
+UsageLines = Sequence[Mapping[str, Any]]
 
 
 class QuotaUsage:
@@ -40,7 +40,7 @@ class QuotaUsage:
         usage: QuotaCounters,
         changed: Callable[[], None],
     ) -> None:
-        self.lines: dict[ObjectKey, Lines] = {}
+        self.lines: dict[ObjectKey, UsageLines] = {}
         self._quotas = quotas
         self._usage = usage
         self._changed = changed
@@ -59,11 +59,11 @@ class QuotaUsage:
 
 async def read_usage(
     quotas: Sequence[Quota], usage: QuotaCounters, now: datetime
-) -> dict[ObjectKey, Lines]:
+) -> dict[ObjectKey, UsageLines]:
     """Return status.usage of each Quota."""
     single = [quota for quota in quotas if fixed_value(quota.subject) is not None]
     many = [quota for quota in quotas if fixed_value(quota.subject) is None]
-    lines: dict[ObjectKey, Lines] = {}
+    lines: dict[ObjectKey, UsageLines] = {}
     for quota in single:
         value = fixed_value(quota.subject) or ""
         lines[quota.key] = [
@@ -82,7 +82,7 @@ def _share(line: Mapping[str, Any]) -> float:
 
 async def _most_used(
     quotas: Sequence[Quota], usage: QuotaCounters, now: datetime
-) -> dict[ObjectKey, Lines]:
+) -> dict[ObjectKey, UsageLines]:
     """Read all counts once, and keep the few largest of each limit."""
     limits = {
         usage_key(quota.key, limit, "", now): (quota.key, limit)
@@ -99,7 +99,7 @@ async def _most_used(
             heapq.heappush(greatest[prefix], (used, value))
             if len(greatest[prefix]) > SHOWN:
                 heapq.heappop(greatest[prefix])
-    lines: dict[ObjectKey, Lines] = {quota.key: [] for quota in quotas}
+    lines: dict[ObjectKey, UsageLines] = {quota.key: [] for quota in quotas}
     for prefix, (quota_key, limit) in limits.items():
         found = sorted(greatest[prefix], key=lambda each: (-each[0], each[1]))
         lines[quota_key] = [*lines[quota_key], *(_line(limit, now, u, value) for u, value in found)]

@@ -22,13 +22,13 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from postroad.mail.ip_address import Network
 from postroad.policy.model import (
     STORED,
     Client,
     Credentials,
     Domain,
     Entry,
-    Network,
     ObjectKey,
     Quota,
     Relay,

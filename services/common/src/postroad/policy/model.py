@@ -6,18 +6,16 @@ secrets are decrypted, durations are timedelta and sizes are bytes. The data pla
 models of manifests (`postroad.manifests`).
 """
 
-import ipaddress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from postroad.mail.ip_address import Network
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.patterns import address_keys
 
 STORED = "stored"  # in a field's metadata: its name in the published JSON, if that differs
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class ObjectKey(NamedTuple):

@@ -8,7 +8,7 @@ a Relay could reach what only the relay's pods can reach, such as the metadata s
 import ipaddress
 from dataclasses import dataclass
 
-from postroad.policy.model import Network
+from postroad.mail.ip_address import Network
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1; 64:ff9b:1::/48 is local (RFC 8215)
 

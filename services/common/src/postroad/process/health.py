@@ -19,7 +19,7 @@ Probe = Callable[[], str | None]
 # Returns the text of /metrics, for this process or for several.
 MetricsPage = Callable[[Format], Awaitable[str]]
 # Returns a further page of the process: its HTTP status, and values to be shown as JSON.
-Page = Callable[[], tuple[int, object]]
+PageSource = Callable[[], tuple[int, object]]
 
 
 class Readiness:
@@ -49,7 +49,7 @@ class HealthServer:
         listener: socket.socket,
         readiness: Readiness,
         page: MetricsPage,
-        pages: Mapping[str, Page],
+        pages: Mapping[str, PageSource],
         *,
         limits: HttpLimits | None = None,
     ) -> None:

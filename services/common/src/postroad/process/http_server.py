@@ -52,7 +52,7 @@ class Response:
     content_type: str = "text/plain; charset=utf-8"
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+RequestHandler = Callable[[Request], Awaitable[Response]]
 
 
 class MalformedRequest(Exception):
@@ -86,7 +86,7 @@ class HttpServer:
     """Serves the responses of one handler on a listening socket."""
 
     def __init__(
-        self, listener: socket.socket, handler: Handler, limits: HttpLimits | None = None
+        self, listener: socket.socket, handler: RequestHandler, limits: HttpLimits | None = None
     ) -> None:
         self.handler = handler
         self.limits = limits or HttpLimits()

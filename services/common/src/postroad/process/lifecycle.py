@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from postroad.process.health import MetricsPage, Page, Readiness, own_page
+from postroad.process.health import MetricsPage, PageSource, Readiness, own_page
 from postroad.telemetry import logs
 
 STOP_LIMIT = timedelta(seconds=5)  # for each part, so that none can block the exit
@@ -43,7 +43,7 @@ class Process:
         self.name = name
         self.readiness = Readiness()
         self.metrics_page: MetricsPage = own_page
-        self.pages: dict[str, Page] = {}
+        self.pages: dict[str, PageSource] = {}
         self.exit_code = 0
         self._drain_timeout = drain_timeout
         self._quiet = quiet

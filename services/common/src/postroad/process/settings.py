@@ -25,12 +25,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from postroad.mail.ip_address import Network
 from postroad.process.errors import SettingsError
 from postroad.units.addresses import (
     HostName,
     ListenAddress,
     NameServer,
-    Network,
     SocketAddress,
     parse_host_name,
     parse_listen_address,

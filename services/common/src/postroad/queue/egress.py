@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from postroad.mail.ip_address import Network
 from postroad.policy.walls import DeniedNetworks
 from postroad.process.settings import setting
-from postroad.units.addresses import Network
 
 
 @dataclass(frozen=True, slots=True)

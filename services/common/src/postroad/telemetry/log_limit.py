@@ -13,9 +13,8 @@ import ipaddress
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
+from postroad.mail.ip_address import Address
 from postroad.telemetry.logs import get_logger
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NETWORK_V6 = 64  # bits: a host with one IPv6 address usually has a whole /64
 _MOST_NETWORKS = 4096  # remembered; the least recently seen is forgotten first

@@ -20,7 +20,7 @@ from opentelemetry.trace import Span as SdkSpan
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from postroad.telemetry.span import AttributeValue, Kind, Span, enter, leave
+from postroad.telemetry.span import AttributeValue, Span, SpanRole, enter, leave
 
 _HEADERS = "opentelemetry.util.re"  # the logger of what reads OTEL_EXPORTER_OTLP_HEADERS
 _W3C = TraceContextTextMapPropagator()
@@ -80,7 +80,7 @@ class RecordedSpan(Span):
         self.end()
 
 
-def begin(tracer: Tracer, name: str, parent: str, kind: Kind) -> RecordedSpan:
+def begin(tracer: Tracer, name: str, parent: str, kind: SpanRole) -> RecordedSpan:
     """Begin a span under the traceparent `parent`, or a new trace when it is "" or malformed."""
     context = _W3C.extract({"traceparent": parent}, Context()) if parent else Context()
     return RecordedSpan(tracer.start_span(name, context, kind=_KINDS[kind]))

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from postroad.telemetry.lines import fields as log_fields
 
-Kind = Literal["internal", "server", "client", "producer", "consumer"]
+SpanRole = Literal["internal", "server", "client", "producer", "consumer"]
 AttributeValue = str | bool | int | float
 
 

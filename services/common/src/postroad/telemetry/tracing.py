@@ -27,7 +27,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from postroad.telemetry import logs
-from postroad.telemetry.span import OFF, Kind, Span, current_traceparent, trace_id_of
+from postroad.telemetry.span import OFF, Span, SpanRole, current_traceparent, trace_id_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -45,7 +45,7 @@ def enabled() -> bool:
     return _tracer is not None
 
 
-def span(name: str, *, parent: str | None = None, kind: Kind = "internal") -> Span:
+def span(name: str, *, parent: str | None = None, kind: SpanRole = "internal") -> Span:
     """
     Begin a span.
 
@@ -120,8 +120,8 @@ def stop() -> None:
 
 
 __all__ = [
-    "Kind",
     "Span",
+    "SpanRole",
     "current_traceparent",
     "enabled",
     "span",

@@ -15,7 +15,7 @@ from functools import partial
 
 from postroad.process.supervised import die_with_parent
 
-Process = asyncio.subprocess.Process
+ChildProcess = asyncio.subprocess.Process
 
 
 def dies_with_us() -> Callable[[], None]:
@@ -26,7 +26,7 @@ def dies_with_us() -> Callable[[], None]:
 @asynccontextmanager
 async def started(
     *words: str, environment: Mapping[str, str] | None = None, python: str = sys.executable
-) -> AsyncIterator[Process]:
+) -> AsyncIterator[ChildProcess]:
     """Run a `postroad` command with pipes for its input and output."""
     process = await asyncio.create_subprocess_exec(
         *(python, "-Im", "postroad.cli", *words),

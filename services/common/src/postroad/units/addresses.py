@@ -11,10 +11,9 @@ from typing import NewType
 
 from postroad.mail.address import host_name
 from postroad.mail.errors import AddressSyntaxError
-from postroad.mail.ip_address import unmapped_network
+from postroad.mail.ip_address import Network, unmapped_network
 
 HostName = NewType("HostName", str)
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)

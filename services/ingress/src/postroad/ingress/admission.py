@@ -11,11 +11,11 @@ mail for our own domains comes from everywhere. A client that has logged in, or 
 submission port, asks to submit mail. There, a sender that is not allowed is refused at MAIL.
 """
 
-import ipaddress
 from enum import StrEnum
 
 from postroad.ingress import replies
 from postroad.mail.address import Mailbox, is_local, meant
+from postroad.mail.ip_address import Address
 from postroad.mail.valueclass import valueclass
 from postroad.policy.consent import may_send_as
 from postroad.policy.egress_path import find_egress_path
@@ -23,8 +23,6 @@ from postroad.policy.model import Client, EgressPath
 from postroad.policy.patterns import any_matches
 from postroad.policy.snapshot import Snapshot
 from postroad.smtp.reply import Reply
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class ListenerKind(StrEnum):

@@ -5,10 +5,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from postroad.ingress.limits import IngressLimits
+from postroad.mail.ip_address import Network
 from postroad.process.settings import group, setting
 from postroad.queue.opening import QueueSettings
 from postroad.smtp.server.content import LineEnds
-from postroad.units.addresses import HostName, ListenAddress, Network
+from postroad.units.addresses import HostName, ListenAddress
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
-from postroad.spool.jetstream.nats.client import Incoming, Listener, header_of
+from postroad.spool.jetstream.nats.client import Incoming, MessageListener, header_of
 from postroad.spool.jetstream.nats.connection import API_PREFIX, NatsLink
 from postroad_harness.simulation.loop import SimulatedProcess
 from postroad_harness.simulation.network import Network
@@ -52,7 +52,7 @@ class SimulatedLink:
     ) -> None:
         self.process = process
         self.connected = True
-        self.heard_by: dict[str, Listener] = {}
+        self.heard_by: dict[str, MessageListener] = {}
         self.written = 0.0  # when the message that the servers are handling was written
         self._network = network
         self._servers = servers
@@ -92,7 +92,7 @@ class SimulatedLink:
         """Call `listener` after each reconnect."""
         self._listeners.append(listener)
 
-    async def listen(self, subject: str, listener: Listener) -> _Subscription:
+    async def listen(self, subject: str, listener: MessageListener) -> _Subscription:
         """Hear what comes to `<prefix>*`."""
         prefix = subject.removesuffix("*")
         self.heard_by[prefix] = listener

@@ -19,7 +19,7 @@ from postroad.spool.jetstream.consume.settle import delivers_nothing
 from postroad.spool.jetstream.publish.succession import FOLLOWS
 from postroad.spool.jetstream.streams.subjects import domain_of, named_stream, stream_name
 from postroad.spool.lanes.keys import Key, QueueStream
-from postroad.spool.memory.store import ACK_WAIT, Line, MemoryStore
+from postroad.spool.memory.store import ACK_WAIT, MemoryLine, MemoryStore
 from postroad.spool.memory.stored import StoredRecord
 from postroad.spool.wire.record import decode, encode
 from postroad_harness.simulation.buckets import Buckets
@@ -55,7 +55,7 @@ class Consumer:
 
     name: str
     pool: str
-    lines: Sequence[Line]
+    lines: Sequence[MemoryLine]
     lane: str
     created: datetime
     deliveries: int = 0

@@ -25,7 +25,7 @@ from postroad.spool.jetstream.consume.leases import Leases
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling
 from postroad.spool.jetstream.consume.unserved import Unserved
-from postroad.spool.jetstream.in_flight import Entry
+from postroad.spool.jetstream.in_flight import InFlightEntry
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.lanes.keys import Key
@@ -69,7 +69,7 @@ class LeavesWhatIsSettled(WatchedConsumer):
 
 
 class _Credulous(Leases[JetStreamLeasedRecord]):
-    async def _extend(self, entry: Entry[JetStreamLeasedRecord]) -> None:
+    async def _extend(self, entry: InFlightEntry[JetStreamLeasedRecord]) -> None:
         sent = asyncio.get_running_loop().time()
         try:
             await self._requests.send(entry.reply, b"+WPI", timeout=ACK_TIMEOUT)

@@ -12,7 +12,7 @@ from typing import cast
 from postroad.cli.sink.login import SinkLogin
 from postroad.cli.sink.server import TAKEN, Sink
 from postroad.smtp.server.conversation import ServerConversation
-from postroad.smtp.server.events import CommandLine, ContentPiece, Event, SaslResponse
+from postroad.smtp.server.events import CommandLine, ContentPiece, SaslResponse, ServerEvent
 from postroad.smtp.server.refusals import UnreadableInput
 
 _GREETING = b"220 sink ESMTP\r\n"
@@ -78,7 +78,7 @@ class SinkProtocol(asyncio.Protocol):
         elif self._conversation.in_handshake and self._transport is not None:
             self._start_tls(self._transport)
 
-    def _take(self, event: Event, replies: list[bytes]) -> None:
+    def _take(self, event: ServerEvent, replies: list[bytes]) -> None:
         match event:
             case ContentPiece(octets, last):
                 self._content += octets

@@ -18,7 +18,7 @@ from postroad.manifests.compiler.result import Compiled, ConditionType
 from postroad.manifests.objects import Kind
 from postroad.operator import metrics
 from postroad.operator.probes.dns import addresses_by
-from postroad.operator.probes.quota_usage import Lines, QuotaUsage
+from postroad.operator.probes.quota_usage import QuotaUsage, UsageLines
 from postroad.operator.probes.smarthosts import SmarthostProbe, as_named
 from postroad.operator.status.conditions import Judgement, Truth
 from postroad.policy.model import ObjectKey, Quota, Relay
@@ -106,7 +106,7 @@ def count_objects(compiled: Compiled) -> Mapping[tuple[Kind, str], int]:
 def findings(
     checked: Checked,
     reachable: Mapping[ObjectKey, Judgement],
-    usage: Mapping[ObjectKey, Lines],
+    usage: Mapping[ObjectKey, UsageLines],
     now: datetime,
 ) -> Findings:
     """Return what is wrong with the objects, and how much of the quotas is used."""
@@ -137,7 +137,7 @@ def _unreachable(reachable: Mapping[ObjectKey, Judgement]) -> Iterator[ObjectTro
             yield ObjectTrouble(name, str(judgement.type), judgement.reason, judgement.message)
 
 
-def _by_share(usage: Mapping[ObjectKey, Lines]) -> Iterable[QuotaUse]:
+def _by_share(usage: Mapping[ObjectKey, UsageLines]) -> Iterable[QuotaUse]:
     found = [
         QuotaUse(
             quota=str(key),

@@ -16,17 +16,17 @@ from typing import TypeVar
 from postroad.cli.errors import CommandError
 from postroad.units.quantities import format_duration, parse_duration
 
-Kind = TypeVar("Kind", bound=StrEnum)
+Word = TypeVar("Word", bound=StrEnum)
 
 # Control characters except the tab, and the line separators of Unicode.
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _LONGEST_REASON = 500  # characters: it is stored in every record that an order changes
 
 
-def one_of(option: str, kind: type[Kind]) -> Callable[[object], Kind]:
+def one_of(option: str, kind: type[Word]) -> Callable[[object], Word]:
     """Return a parser for one of a few words."""
 
-    def read(value: object) -> Kind:
+    def read(value: object) -> Word:
         for each in kind:
             if str(value) == each.value:
                 return each

@@ -28,12 +28,12 @@ from postroad.policy.model import (
     TlsMode,
 )
 
-Namespaces = Mapping[str, Mapping[str, str]]
+NamespaceLabels = Mapping[str, Mapping[str, str]]
 
 _NAME_LABEL = "kubernetes.io/metadata.name"
 
 
-def admitted(allowed: AllowedNamespaces, namespaces: Namespaces) -> frozenset[str] | None:
+def admitted(allowed: AllowedNamespaces, namespaces: NamespaceLabels) -> frozenset[str] | None:
     """Return the other namespaces that are admitted, None for all."""
     if allowed.from_ == "All":
         return None

@@ -8,8 +8,8 @@ import ipaddress
 
 from postroad.mail.address import MAX_LOCAL_PART, host_name, is_number, normalise_domain
 from postroad.mail.errors import AddressSyntaxError
-from postroad.mail.ip_address import unmapped, unmapped_network
-from postroad.policy.model import Network, Rate
+from postroad.mail.ip_address import Network, unmapped, unmapped_network
+from postroad.policy.model import Rate
 from postroad.units.quantities import parse_quantity, parse_rate
 
 

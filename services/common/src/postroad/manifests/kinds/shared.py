@@ -6,7 +6,13 @@ from pydantic import Field, model_validator
 
 from postroad.manifests.cel import CelRule
 from postroad.manifests.kinds.part import Part, broken_rule
-from postroad.manifests.kinds.types import Count, HostName, NamespaceName, Port, ResourceName
+from postroad.manifests.kinds.types import (
+    Count,
+    ManifestHostName,
+    NamespaceName,
+    Port,
+    ResourceName,
+)
 
 IMPLICIT_TLS_PORT = 465  # RFC 8314 §3.3: TLS from the first byte
 
@@ -132,7 +138,7 @@ class AllowedNamespaces(Part):
 class NextHop(Part):
     """A host to hand mail to."""
 
-    host: HostName
+    host: ManifestHostName
     """Host name or IP address. A name is looked up for its addresses, never for its MX."""
     port: Port = 25
     """TCP port. 465 means TLS from the first byte."""

@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue, WithJsonSchema
 from pydantic_core import core_schema
 
+from postroad.mail.ip_address import Network
 from postroad.manifests.cel import (
     ADDRESS_PATTERN,
     DOMAIN,
@@ -48,7 +49,7 @@ from postroad.manifests.kinds.readers import (
     read_size,
     shown,
 )
-from postroad.policy.model import Network, Rate
+from postroad.policy.model import Rate
 from postroad.units.quantities import (
     DURATION_PATTERN,
     LONGEST_DURATION,
@@ -208,7 +209,7 @@ NetworkText = Annotated[
     _reads(read_network, "a network"),
     _text_schema("network", *NETWORK, maxLength=49),
 ]
-HostName = Annotated[
+ManifestHostName = Annotated[
     str,
     _reads(read_host, "a host name or IP address"),
     _text_schema("host name or IP address", HOST, maxLength=255),

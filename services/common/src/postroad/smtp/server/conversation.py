@@ -20,7 +20,7 @@ from postroad.smtp.reply import Reply
 from postroad.smtp.server import refusals
 from postroad.smtp.server.commands import CommandSyntaxError, may_open, read_command
 from postroad.smtp.server.content import ContentReader
-from postroad.smtp.server.events import CommandLine, ContentPiece, Event, SaslResponse
+from postroad.smtp.server.events import CommandLine, ContentPiece, SaslResponse, ServerEvent
 from postroad.smtp.server.lines import take_line
 from postroad.smtp.server.refusals import UnreadableInput
 
@@ -107,7 +107,7 @@ class ServerConversation(Generic[T]):
         if self._state is not _OVER:
             self.input += data
 
-    def next_event(self) -> Event | None:
+    def next_event(self) -> ServerEvent | None:
         """
         Return what the client said next; None until more has come, or the last has its reply.
 

@@ -37,4 +37,4 @@ class ContentPiece(NamedTuple):
     bare: bool
 
 
-Event = CommandLine | SaslResponse | ContentPiece
+ServerEvent = CommandLine | SaslResponse | ContentPiece

@@ -12,7 +12,7 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
-from postroad.mail.ip_address import unmapped
+from postroad.mail.ip_address import Address, unmapped
 
 LONGEST = 4096  # octets: the TLVs may hold a client's certificate of one or two KiB
 _LONGEST_V1 = 107
@@ -24,7 +24,6 @@ _LOCAL, _PROXY = 0x20, 0x21  # the upper four bits are the version, 2
 _UNSPECIFIED, _UNIX = 0x0, 0x3  # address families without an IP address
 _STREAM = 0x1
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _FAMILIES: dict[bytes, type[Address]] = {
     b"TCP4": ipaddress.IPv4Address,
     b"TCP6": ipaddress.IPv6Address,

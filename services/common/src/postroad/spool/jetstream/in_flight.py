@@ -29,7 +29,7 @@ class Arrival(Enum):
 
 
 @dataclass(slots=True)
-class Entry(Generic[T]):
+class InFlightEntry(Generic[T]):
     """A record in hand: where to acknowledge it, when its lease was last confirmed, its places."""
 
     key: Key
@@ -45,7 +45,7 @@ class InFlight(Generic[T]):
 
     def __init__(self, *, places: int) -> None:
         self._places = places
-        self._entries: dict[Key, Entry[T]] = {}
+        self._entries: dict[Key, InFlightEntry[T]] = {}
         self._finished: OrderedDict[Key, None] = OrderedDict()
         self._returns: OrderedDict[Key, int] = OrderedDict()
         self._done: set[Key] = set()  # records that only wait for their acknowledgement
@@ -72,13 +72,13 @@ class InFlight(Generic[T]):
             return Arrival.IN_HAND
         return Arrival.FINISHED if key in self._finished else Arrival.NEW
 
-    def add(self, entry: Entry[T]) -> None:
+    def add(self, entry: InFlightEntry[T]) -> None:
         """Put a new record into the table."""
         self._entries[entry.key] = entry
         self._leased += entry.places
         self._lines[entry.line] += entry.places
 
-    def get(self, key: Key) -> Entry[T] | None:
+    def get(self, key: Key) -> InFlightEntry[T] | None:
         """Return a record in hand, None when it is not in hand (any more)."""
         return self._entries.get(key)
 
@@ -115,7 +115,7 @@ class InFlight(Generic[T]):
             else:
                 self._vacate(entry)
 
-    def _vacate(self, entry: Entry[T]) -> None:
+    def _vacate(self, entry: InFlightEntry[T]) -> None:
         self._leased -= entry.places
         self._lines[entry.line] -= entry.places
         if not self._lines[entry.line]:
@@ -144,10 +144,10 @@ class InFlight(Generic[T]):
         if entry is not None:
             entry.confirmed = max(entry.confirmed, sent)
 
-    def due(self, now: float, age: float) -> list[Entry[T]]:
+    def due(self, now: float, age: float) -> list[InFlightEntry[T]]:
         """Return the records whose lease was confirmed `age` seconds ago or longer."""
         return [entry for entry in self._entries.values() if now - entry.confirmed >= age]
 
-    def all(self) -> list[Entry[T]]:
+    def all(self) -> list[InFlightEntry[T]]:
         """Return every record in hand."""
         return list(self._entries.values())

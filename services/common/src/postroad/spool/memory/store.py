@@ -31,8 +31,8 @@ from postroad.spool.selection import WaitKind
 ACK_WAIT = timedelta(seconds=20)
 DUPLICATE_WINDOW = timedelta(minutes=5)
 
-LaneKey = tuple[str, str]  # pool and lane
-Line = tuple[TrafficClass, QueueStream]
+MemoryLane = tuple[str, str]  # pool and lane
+MemoryLine = tuple[TrafficClass, QueueStream]
 MessageId = tuple[QueueStream, str]
 
 
@@ -54,7 +54,7 @@ class MemoryStore:
     records: dict[Key, StoredRecord] = field(default_factory=dict)
     on_fired: Callable[[Key], None] = lambda _: None
     _ended_of: dict[str, set[int]] = field(default_factory=dict)  # ended destinations of bodies
-    _ready: dict[LaneKey, dict[Line, deque[Key]]] = field(default_factory=dict)
+    _ready: dict[MemoryLane, dict[MemoryLine, deque[Key]]] = field(default_factory=dict)
     _due: list[tuple[datetime, Key]] = field(default_factory=list)
     _seen: OrderedDict[MessageId, tuple[datetime, Key]] = field(default_factory=OrderedDict)
     _last: Counter[tuple[QueueStream, int]] = field(default_factory=Counter)
@@ -171,7 +171,7 @@ class MemoryStore:
     # ------------------------------------------------------------ handing out
 
     def hand_out(
-        self, lane: LaneKey, holder: object, only: Collection[Line] | None = None
+        self, lane: MemoryLane, holder: object, only: Collection[MemoryLine] | None = None
     ) -> StoredRecord | None:
         """Hand out a lane's next record, express before bulk; None when there is none."""
         for line, queue in self._ready.get(lane, {}).items():

@@ -16,7 +16,7 @@ from typing import Self
 
 from postroad.smtp.errors import LocalProtocolError
 from postroad.smtp.server.conversation import ServerConversation
-from postroad.smtp.server.events import CommandLine, ContentPiece, Event, SaslResponse
+from postroad.smtp.server.events import CommandLine, ContentPiece, SaslResponse, ServerEvent
 from postroad.testing.streams import hang_up
 
 HANG_UP = b""  # as a reply: close without a reply
@@ -180,7 +180,7 @@ class _MxSession:
         self._conversation.receive(octets)
         return bool(octets)
 
-    async def _answers(self, event: Event) -> bool:
+    async def _answers(self, event: ServerEvent) -> bool:
         """Reply to an event; return whether the session goes on."""
         match event:
             case CommandLine(line):

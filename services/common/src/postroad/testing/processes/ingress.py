@@ -15,6 +15,7 @@ from postroad.ingress.auth.sasl import Passwords
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.listen.certificate import Certificate, self_signed
 from postroad.ingress.listen.server import Server
+from postroad.mail.ip_address import Network
 from postroad.manifests.compiler.check import check
 from postroad.policy.secrets.seal import Reader
 from postroad.process.sockets import listen
@@ -27,7 +28,7 @@ from postroad.testing.keys import keyrings
 from postroad.testing.patience import patient
 from postroad.testing.peers.smtp_peer import SmtpPeer, client_context
 from postroad.testing.streams import hang_up
-from postroad.units.addresses import ListenAddress, Network
+from postroad.units.addresses import ListenAddress
 
 _LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 KEYRINGS = keyrings()

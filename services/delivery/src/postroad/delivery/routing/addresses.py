@@ -16,7 +16,6 @@ from postroad.policy.walls import EVERYWHERE, DeniedNetworks, v4_inside
 
 MAX_ADDRESSES = 8  # of one host, after the families are mixed
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # All addresses allocated so far; the others, such as ::/8 and fec0::/10, are deprecated or
 # reserved.

@@ -13,9 +13,9 @@ a slice in each other process, and by one refusal in each open session.
 import asyncio
 from datetime import UTC, datetime
 
-from postroad.ingress.admission import Address
 from postroad.ingress.counts.shared import SharedCounts
 from postroad.ingress.counts.windows import SharedCount, WindowCounts
+from postroad.mail.ip_address import Address
 from postroad.telemetry.log_limit import network_of
 
 _MOST = 10_000  # networks remembered

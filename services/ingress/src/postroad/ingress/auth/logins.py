@@ -15,11 +15,11 @@ from weakref import WeakValueDictionary
 
 from postroad.ingress import metrics, replies
 from postroad.ingress.acceptance.intake import IntakeContext
-from postroad.ingress.admission import Address
 from postroad.ingress.auth.brake import Brake, Guess
 from postroad.ingress.auth.neighbours import Neighbours
 from postroad.ingress.auth.sasl import Passwords, PasswordsBusy
 from postroad.ingress.counts.shared import SharedCounts
+from postroad.mail.ip_address import Address
 from postroad.policy.model import Client, qualified
 from postroad.policy.snapshot import Snapshot
 from postroad.smtp.reply import Reply

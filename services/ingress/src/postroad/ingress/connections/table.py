@@ -14,10 +14,9 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Protocol
 
-from postroad.ingress.admission import Address
 from postroad.ingress.connections.memory import Memory
 from postroad.ingress.limits import IngressLimits
-from postroad.mail.ip_address import unmapped
+from postroad.mail.ip_address import Address, unmapped
 from postroad.smtp.reply import Reply
 
 _SCARCE = 0.7  # when this share of the slots is in use, each client gets less time

@@ -13,17 +13,17 @@ from contextlib import suppress
 from typing import Protocol
 
 from postroad.ingress import metrics
-from postroad.ingress.admission import Address, ListenerKind
+from postroad.ingress.admission import ListenerKind
 from postroad.ingress.connections.table import ConnectionSlot, address_of
 from postroad.ingress.listen.proxied import NoHeader, header_of
 from postroad.ingress.session.handshake import TIMEOUT, begin_tls
 from postroad.ingress.session.host import SessionServer
 from postroad.ingress.session.session import SmtpSession
+from postroad.mail.ip_address import Address, Network
 from postroad.process.sockets import BACKLOG
 from postroad.smtp.reply import Reply
 from postroad.telemetry.log_limit import network_of
 from postroad.telemetry.logs import get_logger
-from postroad.units.addresses import Network
 
 log = get_logger(__name__)
 

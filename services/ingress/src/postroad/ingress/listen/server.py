@@ -16,13 +16,14 @@ from contextlib import suppress
 from postroad.ingress import metrics, replies
 from postroad.ingress.acceptance.history import Refusal
 from postroad.ingress.acceptance.intake import IntakeContext
-from postroad.ingress.admission import Address, ListenerKind
+from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.connections.table import Connections, ConnectionSlot, Full
 from postroad.ingress.listen.door import Door
 from postroad.ingress.listen.listener import Listener
 from postroad.ingress.session.handshake import SCARCE_TIMEOUT
 from postroad.ingress.session.host import Guest
+from postroad.mail.ip_address import Address, Network
 from postroad.mail.trace import ClientInfo
 from postroad.policy.snapshot import Snapshot
 from postroad.process.sockets import BACKLOG
@@ -30,7 +31,6 @@ from postroad.queue.configuration import Configuration
 from postroad.smtp.reply import Reply
 from postroad.smtp.server.content import LineEnds
 from postroad.telemetry.logs import get_logger
-from postroad.units.addresses import Network
 
 log = get_logger(__name__)
 

@@ -6,8 +6,9 @@ from typing import Protocol
 
 from postroad.ingress.acceptance.intake import Intake
 from postroad.ingress.acceptance.transaction import Transaction
-from postroad.ingress.admission import Address, ListenerKind
+from postroad.ingress.admission import ListenerKind
 from postroad.ingress.session.host import SessionServer
+from postroad.mail.ip_address import Address
 from postroad.mail.trace import ClientInfo
 from postroad.policy.model import Client
 from postroad.policy.snapshot import Snapshot

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 from postroad.ingress import metrics
-from postroad.ingress.admission import Address
+from postroad.mail.ip_address import Address
 from postroad.process.tls import TlsObject
 from postroad.telemetry.log_limit import LineLimit, network_of
 from postroad.telemetry.logs import get_logger

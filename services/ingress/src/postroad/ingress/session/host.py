@@ -4,9 +4,10 @@ import ssl
 from typing import Protocol
 
 from postroad.ingress.acceptance.intake import IntakeContext
-from postroad.ingress.admission import Address, ListenerKind
+from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.connections.table import ConnectionSlot
+from postroad.mail.ip_address import Address
 from postroad.policy.snapshot import Snapshot
 from postroad.smtp.reply import Reply
 from postroad.smtp.server.content import LineEnds

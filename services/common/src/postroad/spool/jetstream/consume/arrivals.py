@@ -30,7 +30,7 @@ from postroad.spool.jetstream.consume.poison.suspects import (
 )
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
-from postroad.spool.jetstream.in_flight import Arrival, Entry
+from postroad.spool.jetstream.in_flight import Arrival, InFlightEntry
 from postroad.spool.lanes.keys import Key
 from postroad.spool.puts.accepted import kind_in_intake, moved
 from postroad.spool.record import KNOWN_FEATURES, QueueRecord
@@ -116,7 +116,7 @@ class Arrivals:
         places = self._flow.room.taken_by(len(message.data))
         leased = JetStreamLeasedRecord(record, key, pull.key, delivered.deliveries, places)
         line = (pull.key, pull.traffic_class)
-        self._hand.add(Entry(key, message.reply, places, sent, leased, line))
+        self._hand.add(InFlightEntry(key, message.reply, places, sent, leased, line))
         return leased
 
     def _line_up(self, leased: JetStreamLeasedRecord) -> None:

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.cluster.sessions.membership import Membership
 from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT
-from postroad.spool.jetstream.in_flight import Entry, InFlight
+from postroad.spool.jetstream.in_flight import InFlight, InFlightEntry
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.timings import Timings
@@ -72,7 +72,7 @@ class Leases(Generic[T]):
             if due and self._link.connected:
                 await asyncio.gather(*(self._extend(entry) for entry in due))
 
-    async def _extend(self, entry: Entry[T]) -> None:
+    async def _extend(self, entry: InFlightEntry[T]) -> None:
         # The server answers even if there is no lease to extend, for example when another process
         # got the record after a pause. So the answer counts only if the lease cannot have expired.
         if not self._may_last(entry):
@@ -85,5 +85,5 @@ class Leases(Generic[T]):
         if self._may_last(entry):
             self._hand.confirm(entry.key, sent)
 
-    def _may_last(self, entry: Entry[T]) -> bool:
+    def _may_last(self, entry: InFlightEntry[T]) -> bool:
         return asyncio.get_running_loop().time() - entry.confirmed < self._lasts

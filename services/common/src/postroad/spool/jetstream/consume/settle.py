@@ -26,7 +26,7 @@ from postroad.spool.interface import Put, Ready
 from postroad.spool.jetstream.bodies.lifetime import outlives_body
 from postroad.spool.jetstream.consume.flow_control import FlowControl
 from postroad.spool.jetstream.consume.leased import ConsumerContext
-from postroad.spool.jetstream.nats.requests import Answer, is_refused
+from postroad.spool.jetstream.nats.requests import PendingAnswer, is_refused
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.lanes.keys import Key
 from postroad.spool.record import BlobRef, QueueRecord, RecipientState
@@ -115,7 +115,7 @@ class Settling:
             ended(False)
             return
 
-        def heard(answer: Answer) -> None:
+        def heard(answer: PendingAnswer) -> None:
             if answer.cancelled() or answer.exception() is not None or is_refused(answer.result()):
                 ended(False)
                 return

@@ -3,9 +3,9 @@ nats-py's client with a faster path for records and acknowledgements.
 
 nats-py manages the connection: servers, passwords, reconnects, pings, and rare requests. But it
 takes 60 µs to read a message, through two regular expressions, an e-mail parser for the header, a
-queue and a task, and as much to write one. Here a message for a `Listener` is parsed from the input
-block and handed over at once, and all messages posted in one turn of the event loop are one write.
-Both paths use one connection, so the order of messages is kept.
+queue and a task, and as much to write one. Here a message for a `MessageListener` is parsed from
+the input block and handed over at once, and all messages posted in one turn of the event loop are
+one write. Both paths use one connection, so the order of messages is kept.
 
 It uses private parts of the client (`_ps`, `_pending`, `_pongs`, `_process_msg`,
 `_connect_command`, and the size of reads; `spool.jetstream.nats.tls` others), so nats-py is pinned.
@@ -81,7 +81,7 @@ class Incoming:
         return {name.strip(): value.strip() for name, colon, value in parted if colon}
 
 
-Listener = Callable[[Incoming], None]
+MessageListener = Callable[[Incoming], None]
 
 
 def header_of(fields: Mapping[str, str]) -> bytes:
@@ -95,7 +95,7 @@ def header_of(fields: Mapping[str, str]) -> bytes:
 
 
 class Listening:
-    """The subscription of a Listener."""
+    """The subscription of a listener."""
 
     def __init__(self, client: "FastClient", subscription: Subscription, sid: int) -> None:
         self._client = client
@@ -120,7 +120,7 @@ class FastClient(TlsClient):
         """
         super().__init__(trust)
         self._server_uid = server_uid
-        self.listeners: dict[int, Listener] = {}
+        self.listeners: dict[int, MessageListener] = {}
         self._ps = _FastParser(self)
         self._write_due = False
 
@@ -172,7 +172,7 @@ class FastClient(TlsClient):
             self._pongs[0] = asyncio.get_running_loop().create_future()
         await super()._process_pong()
 
-    async def listen(self, subject: str, listener: Listener) -> Listening:
+    async def listen(self, subject: str, listener: MessageListener) -> Listening:
         """Call `listener` with each message when it is read; it must neither raise nor block."""
         sid = self._sid + 1  # the id that `subscribe` uses, before its first await
         self.listeners[sid] = listener

@@ -16,10 +16,10 @@ _TABLE = Path("/proc/net/tcp")
 _LOOKS = 3  # the kernel writes the table in parts, and a row may get lost between two
 _ESTABLISHED = "01"
 
-Endpoint = tuple[str, int]
+HostAndPort = tuple[str, int]
 
 
-def peer_uid(own: Endpoint, peer: Endpoint) -> int | None:
+def peer_uid(own: HostAndPort, peer: HostAndPort) -> int | None:
     """
     Return the user id of the process that accepted this IPv4 connection.
 
@@ -32,7 +32,7 @@ def peer_uid(own: Endpoint, peer: Endpoint) -> int | None:
     return None
 
 
-def uid_in(table: str, own: Endpoint, peer: Endpoint) -> int | None:
+def uid_in(table: str, own: HostAndPort, peer: HostAndPort) -> int | None:
     """Return the owner of the peer's end from the kernel's table, None when it is not listed."""
     _, found, rest = table.partition(f" {_as_listed(peer)} {_as_listed(own)} ")
     if not found:
@@ -43,6 +43,6 @@ def uid_in(table: str, own: Endpoint, peer: Endpoint) -> int | None:
     return int(uid) if state == _ESTABLISHED and inode != "0" else None
 
 
-def _as_listed(end: Endpoint) -> str:
+def _as_listed(end: HostAndPort) -> str:
     address, port = end
     return f"{int.from_bytes(socket.inet_aton(address), sys.byteorder):08X}:{port:04X}"

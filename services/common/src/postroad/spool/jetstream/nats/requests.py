@@ -19,7 +19,7 @@ from postroad.spool.jetstream.nats.connection import NatsLink
 NO_RESPONDERS = "503"
 _PATIENCES = 8  # so many different timeouts have a shared timer
 
-Answer = asyncio.Future[Incoming]
+PendingAnswer = asyncio.Future[Incoming]
 
 
 class NoResponders(SpoolUnavailable):
@@ -34,13 +34,13 @@ class _Patience:
     otherwise, as by a cancellation, is removed at its timeout at the latest.
     """
 
-    def __init__(self, seconds: float, waiting: dict[str, Answer]) -> None:
+    def __init__(self, seconds: float, waiting: dict[str, PendingAnswer]) -> None:
         self._seconds = seconds
         self._waiting = waiting
-        self._begun: deque[tuple[float, str, Answer]] = deque()
+        self._begun: deque[tuple[float, str, PendingAnswer]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, reply: str, answer: Answer, loop: asyncio.AbstractEventLoop) -> None:
+    def add(self, reply: str, answer: PendingAnswer, loop: asyncio.AbstractEventLoop) -> None:
         """Start the timeout of a request."""
         begun = self._begun
         while begun and begun[0][2].done():
@@ -68,7 +68,7 @@ class Requests:
         self._link = link
         self._prefix = ""
         self._numbers = itertools.count()
-        self._waiting: dict[str, Answer] = {}
+        self._waiting: dict[str, PendingAnswer] = {}
         self._patience: dict[float, _Patience] = {}
 
     async def start(self) -> None:
@@ -127,7 +127,7 @@ class Requests:
         *,
         headers: Mapping[str, str] | None = None,
         timeout: float = 5.0,
-    ) -> Answer:
+    ) -> PendingAnswer:
         """
         Write a request and return the future of its answer; pass the answer to `checked`.
 
@@ -162,6 +162,6 @@ def checked(message: Incoming) -> Incoming:
     return message
 
 
-def _expire(answer: Answer, timeout: float) -> None:
+def _expire(answer: PendingAnswer, timeout: float) -> None:
     if not answer.done():
         answer.set_exception(SpoolUnavailable(f"no answer in {timeout:g} s"))
