@@ -1,12 +1,46 @@
-"""What `make` installs: for running the relay, and for testing everything."""
+"""What `make` says, checks and installs."""
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
+
+
+def make(*words: str) -> str:
+    """Return what make prints."""
+    said = subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    return said.stdout
+
+
+def test_help_names_every_target_and_each_in_a_group() -> None:
+    ungrouped, *groups = make("help").split("\n\n")
+    assert len(groups) > 3
+    grouped = [re.findall(r"^  make ([a-z0-9]+) +\S", group, re.M) for group in groups]
+    assert all(grouped)
+    shown = [name for names in grouped for name in names]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    [targets] = re.findall(r"^\.PHONY: (.*)$", makefile, re.M)
+    words = re.sub(r"\$\(.*?\)", "", targets).split()  # an image each, which `images` stands for
+    assert sorted(shown) == sorted(set(words) - {"help"})
+    assert "make help" in ungrouped
+
+
+def test_before_a_commit_git_runs_what_make_check_runs() -> None:
+    lines = [shlex.split(line) for line in make("--dry-run", "check").splitlines()]
+    checks = [words for words in lines if words and words[0].startswith(".venv/bin/")]
+    config = YAML(typ="safe").load(ROOT / ".pre-commit-config.yaml")
+    entries = [shlex.split(hook["entry"]) for repo in config["repos"] for hook in repo["hooks"]]
+    assert len(checks) >= 5
+    # ruff has two: what it does is its first argument.
+    assert {tuple(words[: 1 + words[0].endswith("ruff")]) for words in entries} == {
+        tuple(words[: 1 + words[0].endswith("ruff")]) for words in checks
+    }
 
 
 @pytest.mark.parametrize(

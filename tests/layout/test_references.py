@@ -46,6 +46,15 @@ def test_a_path_that_is_named_to_contributors_is_there() -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_a_file_is_the_answer_to_each_of_twenty_questions() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.partition("| where is ... | in |\n| --- | --- |\n")[2].partition("\n\n")[0]
+    rows = [re.fullmatch(r"\| (.+) \| `(\S+)` \|", line) for line in table.splitlines()]
+    answers = {row[1]: row[2] for row in rows if row}
+    assert len(answers) == len(rows) == 20
+    assert [path for path in answers.values() if not (ROOT / path).is_file()] == []
+
+
 def test_every_term_of_the_glossary_has_a_home() -> None:
     rows = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines()
     terms = [
