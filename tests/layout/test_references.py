@@ -1,6 +1,7 @@
 """Module names in docs and docstrings, such as `spool.jetstream.browse`: each module exists."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,14 @@ def test_a_file_is_the_answer_to_each_of_twenty_questions() -> None:
     answers = {row[1]: row[2] for row in rows if row}
     assert len(answers) == len(rows) == 20
     assert [path for path in answers.values() if not (ROOT / path).is_file()] == []
+
+
+def test_the_layers_on_the_page_about_the_architecture_are_those_that_are_enforced() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", text, re.M)
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = config["tool"]["importlinter"]["contracts"][0]["layers"]
+    assert [re.findall(r"\w+", row) for row in rows] == [re.findall(r"\w+", row) for row in layers]
 
 
 def test_every_term_of_the_glossary_has_a_home() -> None:
