@@ -2,8 +2,11 @@
 `postroad up` takes over the state folder of an earlier release, with all that is queued there.
 
 The earlier release really runs, with the packages of this environment. A clone may lack the
-history, so its code is beside this file. `earlier.tar.xz` has the last commit at which a shard had
-one stream of records: `git archive COMMIT services/*/src operator/src proto | xz -9e`.
+history, so its code is beside this file. `earlier.tar.xz` has a folder for each of these, as
+`git archive --prefix=FOLDER/ COMMIT services/*/src operator/src proto` writes it:
+
+- `one-stream`: the last commit at which a shard had one stream of records.
+- `chunks-together`: the last one at which all chunks of a body were on one subject.
 """
 
 import asyncio
@@ -51,11 +54,11 @@ def manifests(ports: Mapping[str, int]) -> str:
     return CLIENT + "".join(RELAY.format(name=name, port=port) for name, port in ports.items())
 
 
-def earlier_code(archive: Path, folder: Path) -> str:
-    """Make an environment with the code of an archive in a folder; return its interpreter."""
-    source, environment = folder / "source", folder / "environment"
-    with tarfile.open(archive) as tar:
-        tar.extractall(source)
+def earlier_code(release: str, folder: Path) -> str:
+    """Make an environment with the code of a release in a folder; return its interpreter."""
+    source, environment = folder / release, folder / "environment"
+    with tarfile.open(ARCHIVE) as tar:
+        tar.extractall(folder, [each for each in tar if each.name.startswith(f"{release}/")])
     venv.create(environment, symlinks=True)
     compileall.compile_dir(source, quiet=1)  # else each process of the relay does it, at once
     [packages] = environment.glob("lib/python*/site-packages")
@@ -99,15 +102,16 @@ async def until_deferred(sinks: Mapping[str, Sink]) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.parametrize("release", ["one-stream", "chunks-together"])
 async def test_all_that_an_earlier_release_has_queued_is_delivered(
-    start_relay: StartRelay, sink_port: OpenSink, silent_port: int, tmp_path: Path
+    start_relay: StartRelay, sink_port: OpenSink, silent_port: int, tmp_path: Path, release: str
 ) -> None:
     """Over 5 s: it unpacks a release, and starts a relay twice."""
     sinks, ports, deliveries = {}, {}, {name: Deliveries() for name in SIZES}
     for name in SIZES:
         sinks[name], ports[name] = await sink_port(defer_share=1.0)
         sinks[name].on_taken = deliveries[name].note
-    python = await asyncio.to_thread(earlier_code, ARCHIVE, tmp_path / "earlier")
+    python = await asyncio.to_thread(earlier_code, release, tmp_path / "earlier")
     before = RunningRelay(tmp_path, manifests(ports | {"ready": silent_port}), python=python)
     try:
         await before.start()

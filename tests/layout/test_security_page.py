@@ -104,6 +104,10 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "read mail in the queue, its bodies or its history": (NOT_IMPORTED, IMPORTS),
         "take mail, acknowledge it or delete it by the API": (NOT_IMPORTED, IMPORTS),
+        "replace or remove a body, unless it knows its random name, as of those that it wrote"
+        " itself": (
+            "spool/test_body_walls.py::test_ingress_cannot_harm_a_body_whose_name_it_does_not_know",
+        ),
         "write the configuration, the layout, orders, sites or suppressions": (NOT_IMPORTED,),
         "own lanes, or end the session of another role": (
             NOT_IMPORTED,

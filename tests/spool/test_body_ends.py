@@ -3,19 +3,20 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 import nats
 import pytest
+from nats.js import JetStreamContext
+from nats.js.errors import APIError
 
-from postroad.spool.errors import SpoolFull
 from postroad.spool.interface import Put, Ready, RecordConsumer, Scheduled
 from postroad.spool.jetstream.nats.direct_get import Link, page
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
-from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
+from postroad.spool.jetstream.streams.subjects import body_stream, ended_subject, stream_name
+from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.record import BlobRef
 from postroad.testing.patience import patient
@@ -55,8 +56,8 @@ async def until_gone(spool: JetStreamSpool, body: BlobRef) -> None:
 
 async def beside(body: BlobRef, link: Link) -> Sequence[bytes]:
     """Return what is kept beside a body."""
-    subject = f"pr.b.{body.shard}.{body.blob_id}.>"
-    return [m.data for m in (await page(link, blob_stream(body.shard), subject)).messages if m.data]
+    subject = ended_subject(body)
+    return [m.data for m in (await page(link, body_stream(body.shard), subject)).messages if m.data]
 
 
 async def test_nothing_is_written_where_one_process_ends_all_at_once(
@@ -66,7 +67,7 @@ async def test_nothing_is_written_where_one_process_ends_all_at_once(
     consumer = await take(open_spool, "a")
     await end(consumer, 3)
     await consumer.close()
-    info = await link.jetstream.stream_info(blob_stream(body.shard))
+    info = await link.jetstream.stream_info(body_stream(body.shard))
     assert info.state.last_seq == 2, "the body, and what deletes it"
 
 
@@ -139,16 +140,12 @@ async def test_what_cannot_be_written_is_written_when_the_server_is_back(
     await other.close()
 
 
-async def fill(spool: JetStreamSpool) -> BlobRef:
-    """Write bodies until there is not even room for a few octets; return one of them."""
-    written: list[BlobRef] = []
+async def fill(jetstream: JetStreamContext) -> None:
+    """Write until there is not even room for a few octets."""
     for size in (100_000, 1000, 1):
-        with suppress(SpoolFull):
+        with suppress(APIError):
             while True:
-                writer = spool.write_body(lifetime=timedelta(days=5))
-                await writer.write(b"x" * size)
-                written.append(await writer.finish(destinations=1))
-    return written[0]
+                await jetstream.publish("pr.q.0.ballast", b"x" * size)
 
 
 async def test_a_body_that_cannot_be_deleted_while_storage_is_full_goes_when_there_is_room(
@@ -162,12 +159,11 @@ async def test_a_body_that_cannot_be_deleted_while_storage_is_full_goes_when_the
         body = await share(spool, "a")
         consumer = spool.take(pool="a", room=1, room_bytes=1_000_000)
         [leased] = await first(consumer, 1)
-        filler = await fill(spool)
+        client = await nats.connect(server.url)
+        await fill(client.jetstream())
         await consumer.settle(leased)
         assert await is_there(spool, body)
-        client = await nats.connect(server.url)
-        subject = blob_subject(filler.shard, filler.blob_id)
-        await client.jetstream().purge_stream(blob_stream(filler.shard), subject=subject)
+        await client.jetstream().purge_stream(stream_name(QueueStream.WAITING, 0))
         await client.close()
         await until_gone(spool, body)
         await consumer.close()

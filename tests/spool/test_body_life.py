@@ -11,7 +11,7 @@ from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import HOLD_LIMIT, Held, Put, QueueState, Ready, Scheduled, held
 from postroad.spool.jetstream.bodies.lifetime import outlives_body, time_to_live
 from postroad.spool.jetstream.spool import JetStreamSpool
-from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
+from postroad.spool.jetstream.streams.subjects import body_stream, chunk_subject
 from postroad.spool.record import ADMIN, BlobRef, Hold, QueueRecord
 from postroad.spool.selection import Selection
 from postroad.testing.queue.queued_mail import SECOND, first, now, put, record, take
@@ -66,8 +66,8 @@ async def large(spool: JetStreamSpool) -> BlobRef:
 async def end_of(body: object, link: Link) -> datetime:
     """Return when nats-server deletes a body's first chunk."""
     assert isinstance(body, BlobRef)
-    subject = blob_subject(body.shard, body.blob_id)
-    chunk = await link.jetstream.get_msg(blob_stream(body.shard), subject=subject, next=True, seq=1)
+    subject = chunk_subject(body.shard, body.blob_id, None if body.chunks == 1 else 0)
+    chunk = await link.jetstream.get_last_msg(body_stream(body.shard), subject)
     assert chunk.headers is not None
     seconds = int(chunk.headers["Nats-TTL"].removesuffix("s"))
     return datetime.now(UTC) + timedelta(seconds=seconds)

@@ -27,6 +27,7 @@ from postroad.spool.wire.record import decode, encode
 from postroad.testing.queue.queued_mail import record as queued
 
 QUEUE_ID = new_queue_id(datetime(2030, 1, 1, tzinfo=UTC), 1)
+BODY_ID = "b" * 32
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 moments = st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1)).map(  # noqa: DTZ001
     lambda naive: naive.replace(tzinfo=UTC)
@@ -44,11 +45,12 @@ recipients = st.builds(
 blobs = st.builds(
     BlobRef,
     st.integers(0, 255),
-    st.text("abcdef0123456789", min_size=1, max_size=32),
+    st.from_regex(r"[0-9a-f]{32}", fullmatch=True),
     st.integers(0, 1000),
     st.integers(0, 2**40),
     st.binary(min_size=32, max_size=32),
     st.integers(0, 1000),
+    st.booleans(),
 )
 record_fields: dict[str, Any] = {
     "record_id": st.builds(
@@ -121,7 +123,7 @@ def test_what_a_newer_release_added_survives(
 @pytest.mark.parametrize(("sole", "destinations"), [(True, 1), (False, 0)])
 def test_what_an_older_release_says_of_a_body_is_understood(sole: bool, destinations: int) -> None:
     written = wire.QueueRecord.FromString(
-        encode(queued(QUEUE_ID, content=BlobRef(0, "b", 1, 9, b"", 7)))
+        encode(queued(QUEUE_ID, content=BlobRef(0, BODY_ID, 1, 9, b"", 7)))
     )
     written.blob.ClearField("destinations")
     written.blob.sole = sole
@@ -132,8 +134,42 @@ def test_what_an_older_release_says_of_a_body_is_understood(sole: bool, destinat
 
 @pytest.mark.parametrize(("destinations", "sole"), [(1, True), (2, False)])
 def test_an_older_release_is_told_which_body_it_may_delete(destinations: int, sole: bool) -> None:
-    content = BlobRef(0, "b", 1, 9, b"", destinations)
+    content = BlobRef(0, BODY_ID, 1, 9, b"", destinations)
     assert wire.QueueRecord.FromString(encode(queued(QUEUE_ID, content=content))).blob.sole == sole
+
+
+def test_a_body_of_an_earlier_release_is_read_as_such() -> None:
+    former = BlobRef(0, BODY_ID, 1, 9, b"", 1, former=True)
+    written = wire.QueueRecord.FromString(encode(queued(QUEUE_ID, content=former)))
+    assert (written.blob.blob_id, list(written.needs)) == (BODY_ID, [])
+    assert decode(written.SerializeToString()).content == former
+
+
+def test_an_earlier_release_leaves_a_body_that_it_cannot_find() -> None:
+    content = BlobRef(0, BODY_ID, 1, 9, b"", 1)
+    written = wire.QueueRecord.FromString(encode(queued(QUEUE_ID, content=content)))
+    assert list(written.needs) == ["chunk-subjects"]
+    again = decode(written.SerializeToString())
+    assert (again.content, again.needs) == (content, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(
+            ("blob_id", name)
+            for name in ("", "*", "d-", "d-*", f"{BODY_ID}.ended", f"d-{BODY_ID}*")
+        ),
+        *(("blob_id", f"d-{BODY_ID}\n"), ("chunks", 2**32 - 1), ("destinations", 2**32 - 1)),
+    ],
+)
+def test_a_record_names_one_body_and_nothing_else(field: str, value: object) -> None:
+    """Delivery deletes what it names: whoever puts mail in could empty a stream with another."""
+    content = BlobRef(0, BODY_ID, 1, 9, b"", 1)
+    written = wire.QueueRecord.FromString(encode(queued(QUEUE_ID, content=content)))
+    setattr(written.blob, field, value)
+    with pytest.raises(RecordCorrupt):
+        decode(written.SerializeToString())
 
 
 def varint(value: int) -> bytes:

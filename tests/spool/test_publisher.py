@@ -21,7 +21,7 @@ from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.spool import JetStreamSpool
-from postroad.spool.jetstream.streams.subjects import blob_stream, intake_subject
+from postroad.spool.jetstream.streams.subjects import body_stream, intake_subject
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.wire.record import encode
@@ -227,7 +227,7 @@ async def test_nothing_stays_of_a_body_that_was_given_up(
 
 async def blob_octets(link: Link, spool: JetStreamSpool) -> int:
     shards = range(spool.layout.shards)
-    return sum([(await link.jetstream.stream_info(blob_stream(k))).state.bytes for k in shards])
+    return sum([(await link.jetstream.stream_info(body_stream(k))).state.bytes for k in shards])
 
 
 async def test_a_schedule_that_came_due_while_full_fires_after_all(

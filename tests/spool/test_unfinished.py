@@ -24,7 +24,7 @@ from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.disk import encoded, reserve
-from postroad.spool.jetstream.streams.subjects import blob_stream, stream_name
+from postroad.spool.jetstream.streams.subjects import body_stream, stream_name
 from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.patience import patient
@@ -116,7 +116,7 @@ class Filling:
         self, subject: str, payload: bytes, *, headers: Mapping[str, str], timeout: float
     ) -> Incoming:
         self.storage.near_full = True
-        if "Nats-Rollup" in headers:
+        if not payload:
             self.deleted.append(subject)
         return Incoming(subject, "", b"", b'{"stream":"S","seq":1}')
 
@@ -146,7 +146,7 @@ async def limited(server: NatsServer, open_link: OpenLink) -> Bucket:
 
 async def stored(spool: JetStreamSpool, jetstream: JetStreamContext) -> int:
     """Return the octets of all bodies."""
-    infos = [await jetstream.stream_info(blob_stream(k)) for k in range(spool.layout.shards)]
+    infos = [await jetstream.stream_info(body_stream(k)) for k in range(spool.layout.shards)]
     return sum(info.state.bytes for info in infos)
 
 

@@ -47,7 +47,7 @@ def reads(*buckets: str) -> set[str]:
 
 def looks() -> set[str]:
     """What it takes to look at the queue and its history."""
-    shards = [f"POSTROAD_{kind}_{k}" for kind in ("I", "Q", "BLOB") for k in range(SHARDS)]
+    shards = [f"POSTROAD_{kind}_{k}" for kind in ("I", "Q", "BODY", "BLOB") for k in range(SHARDS)]
     return {
         *(f"{API}DIRECT.GET.{stream}{one}" for stream in shards for one in ("", ".>")),
         *(f"{API}{way}.{stream}" for way in ("STREAM.MSG.GET", "STREAM.INFO") for stream in shards),
@@ -63,14 +63,14 @@ def each_shard(*subjects: str) -> set[str]:
 
 IMPORTS = {
     "ingress": {
-        *each_shard("pr.i.#.*.*.*.*.*", "pr.b.#.*"),
+        *each_shard("pr.i.#.*.*.*.*.*", "pr.d.#.*.*"),
         *("pr.e.*", "$KV.presence.session.ingress.*", "$KV.quotas.*", "$KV.quotas.login.*"),
         *reads("config", "cluster", "presence", "quotas", "sites", "suppression"),
         *(f"{API}{what}" for what in ("INFO", "STREAM.INFO.POSTROAD_EVENTS")),
         f"{API}STREAM.MSG.GET.KV_cluster",
     },
     "delivery": {
-        *each_shard("pr.q.#.>", "pr.b.#.>"),
+        *each_shard("pr.q.#.>", "pr.d.#.*.*", "pr.b.#.>"),
         *("pr.e.*", "$JS.ACK.>", "$KV.presence.session.delivery.*", "$KV.presence.owner.>"),
         *("$KV.presence.site.>", "$KV.presence.suspect.*", "$KV.presence.memory"),
         *("$KV.cluster.report.>", "$KV.cluster.taker.*", "$KV.sites.>", "$KV.suppression.>"),
@@ -133,6 +133,8 @@ FORBIDDEN = [
         for subject, body in [
             (f"{API}STREAM.DELETE.POSTROAD_Q_0", ""),
             (f"{API}STREAM.PURGE.POSTROAD_Q_0", ""),
+            (f"{API}STREAM.PURGE.POSTROAD_BODY_0", ""),
+            (f"{API}STREAM.MSG.DELETE.POSTROAD_BODY_0", '{"seq": 1}'),
             (f"{API}STREAM.UPDATE.KV_presence", "{}"),
             (f"{API}STREAM.CREATE.POSTROAD_Q_9", NEW),
             (f"{API}STREAM.CREATE.KV_presence", json.dumps({"name": "KV_presence"})),
@@ -173,7 +175,11 @@ FORBIDDEN = [
         ]
     ),
     ("ingress", f"{API}DIRECT.GET.POSTROAD_Q_0", '{"seq": 1}'),
-    ("ingress", f"{API}DIRECT.GET.POSTROAD_BLOB_0", '{"seq": 1}'),
+    *(
+        ("ingress", f"{API}{what}.POSTROAD_{stream}_0", '{"seq": 1}')
+        for what in ("DIRECT.GET", "STREAM.MSG.GET", "STREAM.INFO")
+        for stream in ("BODY", "BLOB")
+    ),
     ("ingress", f"{API}STREAM.MSG.GET.POSTROAD_Q_0", '{"seq": 1}'),
     ("ingress", f"{API}DIRECT.GET.POSTROAD_EVENTS", '{"seq": 1}'),
     ("ingress", "$KV.cluster.order.x", "x"),
@@ -181,16 +187,20 @@ FORBIDDEN = [
     ("ingress", "pr.q.0.r.default.bulk.00.y_example", "x"),
     ("delivery", READY, "x"),
     ("delivery", f"{API}STREAM.MSG.DELETE.POSTROAD_I_0", '{"seq": 1}'),
+    ("ingress", "pr.b.0.x", "x"),
     ("ingress", "pr.b.0.x.ended", "x"),
+    ("ingress", "pr.d.0.x", "x"),
     ("ingress", "$KV.quotas.other.x", "x"),
     ("delivery", "$KV.presence.session.ingress.x", "x"),
     ("delivery", f"{API}STREAM.MSG.GET.POSTROAD_EVENTS", '{"seq": 1}'),
+    ("delivery", f"{API}CONSUMER.CREATE.POSTROAD_BODY_0.x.pr.d.0.>", "{}"),
     ("delivery", f"{API}CONSUMER.CREATE.POSTROAD_BLOB_0.x.pr.b.0.>", "{}"),
     ("delivery", "$KV.cluster.order.x", "x"),
     ("delivery", "$KV.quotas.x", "x"),
     ("delivery", "$KV.quotas.login.x", "1"),
     ("command", READY, "x"),
     ("command", "pr.b.0.x", "x"),
+    ("command", "pr.d.0.x.0", "x"),
     ("command", "pr.e.Delivery", "x"),
     ("command", "$KV.quotas.x", "x"),
     ("command", "$KV.quotas.login.x", "1"),

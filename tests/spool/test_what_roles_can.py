@@ -44,7 +44,7 @@ STORED = [  # who may store it, under which subject, in which stream
     ("ingress", "pr.e.Delivery", "POSTROAD_EVENTS"),
     ("delivery", "pr.e.Delivery", "POSTROAD_EVENTS"),
     ("delivery", "pr.q.0.r.default.bulk.p00.y_example", "POSTROAD_Q_0"),
-    ("delivery", "pr.b.0.x", "POSTROAD_BLOB_0"),
+    *((role, "pr.d.0.x.0", "POSTROAD_BODY_0") for role in ("ingress", "delivery")),
     ("delivery", "$KV.presence.owner.default.p00", "KV_presence"),
     ("delivery", "$KV.sites.y=2Eexample", "KV_sites"),
     ("delivery", "$KV.suppression.x", "KV_suppression"),
@@ -54,7 +54,7 @@ STORED = [  # who may store it, under which subject, in which stream
     ("operator", "$KV.config.entry.relay", "KV_config"),
 ]
 STATE = ("KV_config", "KV_cluster", "KV_presence", "KV_quotas", "KV_sites", "KV_suppression")
-MAIL = ("POSTROAD_I_0", "POSTROAD_Q_0", "POSTROAD_BLOB_0", "POSTROAD_EVENTS")
+MAIL = ("POSTROAD_I_0", "POSTROAD_Q_0", "POSTROAD_BODY_0", "POSTROAD_EVENTS")
 READ = [
     *(("ingress", stream) for stream in STATE),
     *(("delivery", stream) for stream in (*STATE, *MAIL)),

@@ -20,7 +20,7 @@ from postroad.operator import metrics
 from postroad.operator.jetstream.api import JetStreamApi, asking
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.options import SpoolOptions
-from postroad.spool.jetstream.streams.subjects import blob_stream, stream_name
+from postroad.spool.jetstream.streams.subjects import body_stream, stream_name
 from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.layout import Layout
 from postroad.telemetry.logs import get_logger
@@ -69,7 +69,7 @@ def _alike(layout: Layout) -> list[list[str]]:
     """Return the streams of all shards, those of one kind together."""
     shards = range(layout.shards)
     records = [[stream_name(kind, shard) for shard in shards] for kind in QueueStream]
-    return [*records, [blob_stream(shard) for shard in shards]]
+    return [*records, [body_stream(shard) for shard in shards]]
 
 
 async def spread(options: SpoolOptions, layout: Layout) -> HandOver | None:

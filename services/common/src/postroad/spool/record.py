@@ -69,6 +69,7 @@ class BlobRef:
     size: int
     sha256: bytes
     destinations: int  # 0: unknown, as written by an older release
+    former: bool = False  # stored by an earlier release, with all chunks on one subject
 
 
 class OnHoldExpiry(StrEnum):

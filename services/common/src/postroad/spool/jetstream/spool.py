@@ -107,8 +107,13 @@ class JetStreamSpool:
             is_full=lambda: self._capacity.near_full,
             refusing=self._refusing.look,
         )
-        after = options.timings.abandoned
-        self._abandoned = AbandonedBodies(self._requests, self._membership, layout, after=after)
+        self._abandoned = AbandonedBodies(
+            self._requests,
+            self._membership,
+            layout,
+            after=options.timings.abandoned,
+            retry=options.timings.gathering,
+        )
         self._site_records = JetStreamSiteRecords(
             Bucket(link, PRESENCE), Bucket(link, "sites"), self._membership
         )

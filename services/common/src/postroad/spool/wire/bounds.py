@@ -15,6 +15,7 @@ from postroad.spool.record import BlobRef, QueueRecord
 
 _BLOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST_STEPS = 2**31  # half of what the fields can tell
+_MOST_CHUNKS = 65_536  # of one body, at least 4 GiB; each has a subject
 _MOST_DESTINATIONS = 100_000  # of one body; a message has a thousand at most
 
 
@@ -34,5 +35,5 @@ def check(record: QueueRecord) -> None:
 def _check_body(body: BlobRef) -> None:
     if not _BLOB_ID.fullmatch(body.blob_id):
         raise ValueError("the name of a body is malformed")
-    if body.destinations > _MOST_DESTINATIONS:
-        raise ValueError("a body has too many destinations")
+    if body.chunks > _MOST_CHUNKS or body.destinations > _MOST_DESTINATIONS:
+        raise ValueError("a body has too many chunks or destinations")

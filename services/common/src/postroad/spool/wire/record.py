@@ -26,6 +26,7 @@ from postroad.spool.record import (
     QueueRecord,
     RecipientState,
 )
+from postroad.spool.wire.body import CHUNK_SUBJECTS, body_in, body_out, needs_of
 from postroad.spool.wire.bounds import check
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,18 +69,7 @@ def encode(record: QueueRecord) -> bytes:
 
 def _put_content(record: QueueRecord, message: wire.QueueRecord) -> None:
     if isinstance(record.content, BlobRef):
-        blob = record.content
-        message.blob.CopyFrom(
-            wire.BlobRef(
-                shard=blob.shard,
-                blob_id=blob.blob_id,
-                chunks=blob.chunks,
-                size=blob.size,
-                sha256=blob.sha256,
-                sole=blob.destinations == 1,
-                destinations=blob.destinations,
-            )
-        )
+        message.blob.CopyFrom(body_out(record.content))
     else:
         message.content = record.content
 
@@ -98,8 +88,8 @@ def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
         message.envid, message.has_envid = record.envid, True
     if record.hold is not None:
         message.hold.CopyFrom(_hold_out(record.hold))
-    if record.needs:
-        message.needs.extend(sorted(record.needs))
+    if needs := record.needs | needs_of(record.content):
+        message.needs.extend(sorted(needs))
     if record.waits_until is not None:
         message.waits_until_us = _microseconds(record.waits_until)
 
@@ -158,7 +148,7 @@ def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
         pool=message.pool or "default",
         site=message.site,
         trace=message.trace,
-        content=_blob_in(message.blob) if message.HasField("blob") else message.content,
+        content=body_in(message.blob) if message.HasField("blob") else message.content,
         header=message.header,
         attempts=message.attempts,
         last_attempt=_moment(message.last_attempt_us) if message.last_attempt_us else None,
@@ -167,7 +157,7 @@ def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
         lane_moves=message.lane_moves,
         hold=_hold_in(message.hold) if message.HasField("hold") else None,
         waits_until=_moment(message.waits_until_us) if message.waits_until_us else None,
-        needs=frozenset(message.needs),
+        needs=frozenset(message.needs) - {CHUNK_SUBJECTS},
         doubtful_hosts=tuple(message.doubtful_hosts),
         resume_from=message.resume_from,
         released=_moment(message.released_us) if message.released_us else None,
@@ -278,17 +268,6 @@ def _origin_in(message: wire.Origin) -> Origin:
         message.protocol,
         tuple(message.tags),
         message.traceparent,
-    )
-
-
-def _blob_in(message: wire.BlobRef) -> BlobRef:
-    return BlobRef(
-        message.shard,
-        message.blob_id,
-        message.chunks,
-        message.size,
-        message.sha256,
-        message.destinations or int(message.sole),
     )
 
 

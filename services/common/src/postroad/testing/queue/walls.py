@@ -2,6 +2,7 @@
 Servers with the chart's accounts, and a plain connection of each role, to try what no code does.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -50,6 +51,15 @@ class Servers:
                 if with_it is not None:
                     found[name, sequence] = with_it
         return found
+
+    async def until_timers_ran(self) -> None:
+        """Wait until a message that is stored last and lives for a second has ended."""
+        said = await self.ask("ingress", "$KV.quotas.last", "mine", **{"Nats-TTL": "1s"})
+        async with asyncio.timeout(patient(20)):
+            while True:
+                if await self._message("KV_quotas", said["seq"]) is None:
+                    return
+                await asyncio.sleep(0.05)
 
     async def _message(self, stream: str, sequence: int) -> tuple[str, bytes] | None:
         api = self.clients["operator"].jetstream(prefix=API_PREFIX)

@@ -19,15 +19,15 @@ from datetime import UTC, datetime, timedelta
 
 from postroad.spool.errors import SpoolError
 from postroad.spool.ids import RecordId
+from postroad.spool.jetstream.bodies.deletion import clear_former, clear_subjects
 from postroad.spool.jetstream.bodies.lifetime import time_to_live
 from postroad.spool.jetstream.bodies.store import Blobs
-from postroad.spool.jetstream.bodies.writer import clear_subject
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.direct_get import last_on
 from postroad.spool.jetstream.nats.pub_ack import check_ack
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.nats.until_taken import UntilTaken
-from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject, ended_subject
+from postroad.spool.jetstream.streams.subjects import body_stream, body_subject, ended_subject
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.telemetry.logs import get_logger
 
@@ -75,7 +75,7 @@ class BodyEnds:
         body = record.content
         if not isinstance(body, BlobRef) or (bit := _bit(body, record.record_id)) is None:
             return  # the number of destinations is unknown
-        subject = blob_subject(body.shard, body.blob_id)
+        subject = body_subject(body.shard, body.blob_id, former=body.former)
         ended = EndedDestinations(body, bit, record.deadline).plus(self._noted.get(subject))
         if ended.is_whole and not self._noted.was_tried(subject):
             self._noted.forget(subject)
@@ -88,24 +88,29 @@ class BodyEnds:
 
     async def _write(self, noted: EndedDestinations) -> None:
         body = noted.body
-        subject = ended_subject(body.shard, body.blob_id)
-        kept = await last_on(self._link, blob_stream(body.shard), subject)
+        subject = ended_subject(body)
+        kept = await last_on(self._link, body_stream(body.shard, former=body.former), subject)
         before = int.from_bytes(kept.data, "big") if kept is not None else 0
         ended = replace(noted, bits=noted.bits | before)
         if ended.is_whole:
             await self._blobs.delete(body)
-            if kept is not None:
-                await clear_subject(self._requests, subject)
+            if kept is None:
+                return
+            if body.former:
+                await clear_former(self._requests, subject)
+            else:
+                await clear_subjects(self._requests, [subject])
         elif ended.bits != before:
             await self._replace(ended, subject, kept.sequence if kept is not None else 0)
 
     async def _replace(self, ended: EndedDestinations, subject: str, former: int) -> None:
         octets = ended.bits.to_bytes(-(-ended.body.destinations // 8), "big")
         headers = {
-            "Nats-Rollup": "sub",
             "Nats-TTL": f"{_seconds(ended.deadline)}s",
             "Nats-Expected-Last-Subject-Sequence": str(former),
         }
+        if ended.body.former:
+            headers["Nats-Rollup"] = "sub"
         check_ack(await self._requests.send(subject, octets, headers=headers, timeout=_TIMEOUT))
 
     async def close(self) -> None:

@@ -1,32 +1,38 @@
 """
 The blob store: large bodies as chunks on streams of their own, in bounded memory.
 
-A body is written in chunks (`spool.jetstream.bodies.writer`) and read by pages of direct gets. A
-chunk whose acknowledgement is lost is sent again after later ones, so chunks are not always stored
-in order, and the reader sorts them. A lagging follower may answer a direct get, so a chunk counts
-as missing only if the stream's leader does not have it. A body without records expires by its time
-to live.
+A body is written in chunks (`spool.jetstream.bodies.writer`), each on a subject of its own, and
+read by a direct get for each. A lagging follower may answer, so a chunk counts as missing only if
+the stream's leader does not have it. A body without records expires by its time to live.
 """
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 
 from postroad.mail.header import header_block
-from postroad.spool.errors import BodyCorrupt, BodyMissing
+from postroad.spool.errors import BodyCorrupt, BodyMissing, SpoolUnavailable
+from postroad.spool.jetstream.bodies.deletion import delete_body
+from postroad.spool.jetstream.bodies.former import FormerBodies
 from postroad.spool.jetstream.bodies.unfinished import UnfinishedBody
-from postroad.spool.jetstream.bodies.writer import WINDOW, BlobWriter, Writing, clear_subject
+from postroad.spool.jetstream.bodies.writer import BlobWriter, Writing
 from postroad.spool.jetstream.nats.connection import NatsLink
-from postroad.spool.jetstream.nats.direct_get import StoredMessage, page
+from postroad.spool.jetstream.nats.direct_get import (
+    READ_TIMEOUT,
+    StoredMessage,
+    last_on,
+    message_in,
+)
 from postroad.spool.jetstream.nats.leader_get import ask_leader
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.streams.subjects import blob_stream, blob_subject
+from postroad.spool.jetstream.streams.subjects import body_stream, chunk_subject
 from postroad.spool.record import BlobRef, QueueRecord
 
 LARGE_WHEN_WAITING = 16 * 1024  # octets: the server copies a scheduled message when it is due
 
-_PAGE = 2  # chunks read ahead
+_TIMEOUT = READ_TIMEOUT.total_seconds()
 
 
 class Blobs:
@@ -36,6 +42,7 @@ class Blobs:
         self._link = link
         self._requests = requests
         self._writing = Writing(requests, retry=retry)
+        self._former = FormerBodies(link, requests)
 
     def writer(
         self, shard: int, *, lifetime: timedelta, portion: UnfinishedBody | None = None
@@ -47,7 +54,8 @@ class Blobs:
         """Yield a body's chunks; the last one only after count, size and checksum are checked."""
         digest, size = hashlib.sha256(), 0
         held: bytes | None = None
-        async for chunk in self._chunks(blob):
+        chunks = self._former.chunks(blob) if blob.former else self._chunks(blob)
+        async for chunk in chunks:
             digest.update(chunk)
             size += len(chunk)
             if held is not None:
@@ -59,49 +67,44 @@ class Blobs:
             yield held
 
     async def _chunks(self, blob: BlobRef) -> AsyncIterator[bytes]:
-        """Yield the chunks in order; at most a window of them is in memory at a time."""
-        number, after = 0, 0
-        early: dict[int, bytes] = {}  # chunks that were read too early
-        passed: dict[int, int] = {}  # sequences of chunks that were too many to keep
-        while number < blob.chunks:
-            if number in early:
-                yield early.pop(number)
-            elif number in passed:
-                [again] = await self._read(blob, after=passed.pop(number) - 1, most=1)
-                yield again.data
-            else:
-                for message in await self._read(blob, after=after, most=_PAGE):
-                    after, chunk = message.sequence, self._number(message.headers)
-                    if chunk == number or (number < chunk and len(early) < WINDOW):
-                        early[chunk] = message.data
-                    else:
-                        passed[chunk] = message.sequence
-                continue
-            number += 1
-
-    async def _read(self, blob: BlobRef, *, after: int, most: int) -> Sequence[StoredMessage]:
-        """Return at least one chunk after a sequence; BodyMissing when there is none."""
-        subject, stream = blob_subject(blob.shard, blob.blob_id), blob_stream(blob.shard)
-        read = await page(self._link, stream, subject, after=after, messages=most)
-        messages = read.messages
-        if not messages:
-            # A follower may lag, but the leader knows.
-            query = {"seq": after + 1, "next_by_subj": subject}
-            found = await ask_leader(self._requests, stream, query)
-            if found is None:
-                whole = "is not there" if not after else "is not whole"
-                raise BodyMissing(f"body {blob.blob_id} {whole}")
-            messages = [found]
-        if any("Nats-Rollup" in message.headers for message in messages):
-            raise BodyMissing(f"body {blob.blob_id} was deleted")
-        return messages
-
-    @staticmethod
-    def _number(headers: object) -> int:
+        """Yield the chunks in order. While the caller works with one, the next one is read."""
+        ahead = self._begin(blob, 0)
         try:
-            return int(headers["Postroad-Chunk"])  # type: ignore[index]
-        except (KeyError, ValueError, TypeError) as error:
-            raise BodyCorrupt("a chunk without its number") from error
+            for following in range(1, blob.chunks + 1):
+                chunk = await ahead
+                if following < blob.chunks:
+                    ahead = self._begin(blob, following)
+                yield chunk
+        finally:
+            ahead.cancel()
+
+    def _begin(self, blob: BlobRef, number: int) -> asyncio.Task[bytes]:
+        task = asyncio.create_task(self._chunk(blob, number))
+        task.add_done_callback(_seen)
+        return task
+
+    async def _chunk(self, blob: BlobRef, number: int) -> bytes:
+        """Return a chunk; BodyMissing if it is not there."""
+        is_last = number + 1 == blob.chunks
+        subject = chunk_subject(blob.shard, blob.blob_id, None if is_last else number)
+        stream = body_stream(blob.shard)
+        found = await self._latest(stream, subject)
+        if found is None:  # a follower may lag, but the leader knows
+            found = await ask_leader(self._requests, stream, {"last_by_subj": subject})
+        if found is None:
+            raise BodyMissing(f"body {blob.blob_id} {'is not whole' if number else 'is not there'}")
+        if not found.data and blob.size:
+            raise BodyMissing(f"body {blob.blob_id} was deleted")
+        return found.data
+
+    async def _latest(self, stream: str, subject: str) -> StoredMessage | None:
+        """Return the message on a subject, as some server has it; None if that has none."""
+        # On the subscription that all requests share: one of its own would cost as much again.
+        request = f"{self._link.api}.DIRECT.GET.{stream}.{subject}"
+        try:
+            return message_in(await self._requests.send(request, timeout=_TIMEOUT), stream)
+        except SpoolUnavailable:  # such requests end with the connection, and this waits for it
+            return await last_on(self._link, stream, subject)
 
     async def close(self) -> None:
         """Delete the bodies that were given up, for two seconds at most."""
@@ -109,7 +112,7 @@ class Blobs:
 
     async def delete(self, blob: BlobRef) -> None:
         """Delete a body's chunks; SpoolError when that is not certain."""
-        await clear_subject(self._requests, blob_subject(blob.shard, blob.blob_id))
+        await delete_body(self._requests, blob)
 
     async def moved_out(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
         """Return the record with a large inline body moved to the blob store, before it waits."""
@@ -141,3 +144,9 @@ class Blobs:
             await writer.abort()
             raise
         return replace(record, content=blob)
+
+
+def _seen(task: asyncio.Task[bytes]) -> None:
+    """Look at the error of a chunk that nobody wants any more, so that asyncio does not log it."""
+    if not task.cancelled():
+        task.exception()

@@ -7,11 +7,11 @@ others. Memory is bounded instead: with more than eight bodies the chunks become
 most 32 chunks are unacknowledged. Storage for unfinished messages is bounded, too
 (`spool.jetstream.bodies.unfinished`).
 
-All chunks but the last are marked as having a successor, and the last is written when all others
-are stored. So the last message on a body's subject tells whether the body is complete, and the
-remains of a killed process can be found (`spool.jetstream.bodies.abandoned`). The last chunk is
-stored only directly after the chunk before it. So a body that was deleted as abandoned meanwhile
-cannot be finished.
+Each chunk has a subject of its own, with its number. The last one has `last` there, and is written
+when all others are stored. So the subjects tell which bodies are complete, and the remains of a
+killed process can be found (`spool.jetstream.bodies.abandoned`). The last chunk is stored only if
+nothing was on its subject before. So a body that was deleted as abandoned meanwhile cannot be
+finished.
 """
 
 import asyncio
@@ -22,22 +22,22 @@ from uuid import uuid4
 
 from postroad.process.background.backoff import Backoff
 from postroad.spool.errors import ClaimLost, SpoolError, SpoolFull, SpoolUnavailable
+from postroad.spool.jetstream.bodies.deletion import Chunks, delete_chunks
 from postroad.spool.jetstream.bodies.lifetime import time_to_live
 from postroad.spool.jetstream.bodies.unfinished import UnfinishedBody
 from postroad.spool.jetstream.nats.pub_ack import check_ack
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.nats.until_taken import UntilTaken
-from postroad.spool.jetstream.streams.subjects import blob_subject
+from postroad.spool.jetstream.streams.subjects import body_subject, chunk_subject
 from postroad.spool.record import BlobRef
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 CHUNK = 512 * 1024  # octets
-MORE = "Postroad-More"  # in the header of a chunk that is not the last
 LEAST_CHUNK = 64 * 1024  # octets, however many bodies are written at once
-WINDOW = 4  # chunks of a body from the first unacknowledged one on
 
+_WINDOW = 4  # unacknowledged chunks of a body
 _WAITING = 8 * CHUNK  # octets of all bodies in incomplete chunks
 _ON_THEIR_WAY = 32  # unacknowledged chunks of all bodies
 _TRIES = 5
@@ -52,15 +52,15 @@ class Writing:
         self.requests = requests
         self.bodies = 0
         self.ways = asyncio.Semaphore(_ON_THEIR_WAY)
-        self.deletions = UntilTaken(self._delete, every=retry)  # of bodies given up
+        self.deletions: UntilTaken[Chunks] = UntilTaken(self._delete, every=retry)  # given up
 
     @property
     def chunk(self) -> int:
         """The size of a body's next chunk, in octets."""
         return max(LEAST_CHUNK, min(CHUNK, _WAITING // max(1, self.bodies)))
 
-    async def _delete(self, subject: str) -> None:
-        await clear_subject(self.requests, subject)
+    async def _delete(self, chunks: Chunks) -> None:
+        await delete_chunks(self.requests, chunks)
 
 
 class BlobWriter:
@@ -80,8 +80,8 @@ class BlobWriter:
         self._digest = hashlib.sha256()
         self._size = 0
         self._chunks = 0
-        self._stored = 0  # the highest sequence of a chunk
-        self._under_way: dict[asyncio.Task[None], int] = {}  # and the chunk's number
+        self._last_sent = False
+        self._under_way: set[asyncio.Task[None]] = set()
         self._failure: SpoolError | None = None
         self._finished = False
 
@@ -101,8 +101,7 @@ class BlobWriter:
             await self._send(chunk)
 
     async def _send(self, chunk: bytes, *, last: bool = False) -> None:
-        # Wait for the oldest: if it must be sent again, it is stored after the chunks sent since.
-        while self._under_way and self._chunks - min(self._under_way.values()) >= WINDOW:
+        while len(self._under_way) >= _WINDOW:
             await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
         self._raise_failure()
         await self._writing.ways.acquire()
@@ -113,12 +112,13 @@ class BlobWriter:
             self._writing.ways.release()
             raise
         task = asyncio.create_task(self._publish(chunk, self._chunks, last=last))
-        self._under_way[task] = self._chunks
+        self._under_way.add(task)
         self._chunks += 1
+        self._last_sent = last
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.pop(task, None)
+        self._under_way.discard(task)
         self._writing.ways.release()
         if not task.cancelled() and (error := task.exception()) is not None:
             # Unexpected: it is unknown whether the chunk is stored, so the body is not complete.
@@ -129,19 +129,17 @@ class BlobWriter:
         headers = {
             "Nats-Msg-Id": f"{self._blob_id}.{number}",
             "Nats-TTL": self._ttl,
-            "Postroad-Chunk": str(number),
         }
-        if not last:
-            headers[MORE] = "1"
-        elif number:
-            headers["Nats-Expected-Last-Subject-Sequence"] = str(self._stored)
-        subject = blob_subject(self._shard, self._blob_id)
+        if last and number:  # nobody takes a body for abandoned of which nothing is there
+            headers["Nats-Expected-Last-Subject-Sequence"] = "0"
+        subject = chunk_subject(self._shard, self._blob_id, None if last else number)
         for attempt in range(_TRIES):
             try:
-                answer = await self._writing.requests.send(
-                    subject, chunk, headers=headers, timeout=_TRY_TIMEOUT
+                check_ack(
+                    await self._writing.requests.send(
+                        subject, chunk, headers=headers, timeout=_TRY_TIMEOUT
+                    )
                 )
-                self._stored = max(self._stored, check_ack(answer))
             except SpoolFull as error:
                 self._failure = error
             except ClaimLost:
@@ -190,8 +188,10 @@ class BlobWriter:
         for task in list(self._under_way):
             task.cancel()
         if self._chunks:
-            subject = blob_subject(self._shard, self._blob_id)
-            await self._writing.deletions.try_now(subject, subject)
+            numbered = self._chunks - self._last_sent
+            stored = Chunks(self._shard, self._blob_id, numbered, last=self._last_sent)
+            subject = body_subject(self._shard, self._blob_id)
+            await self._writing.deletions.try_now(subject, stored)
 
     def _leave(self) -> None:
         if self._is_counted:
@@ -199,17 +199,3 @@ class BlobWriter:
             self._writing.bodies -= 1
             if self._portion is not None:
                 self._portion.end()
-
-
-async def clear_subject(requests: Requests, subject: str, *, after: int | None = None) -> None:
-    """
-    Delete all messages on a subject of a body stream; SpoolError when that is not certain.
-
-    A rollup replaces all messages and expires itself after a second. So no role but the operator
-    needs the right to purge or delete. `after` is the sequence that the last message must have;
-    otherwise it raises ClaimLost.
-    """
-    headers = {"Nats-Rollup": "sub", "Nats-TTL": "1s"}
-    if after is not None:
-        headers["Nats-Expected-Last-Subject-Sequence"] = str(after)
-    check_ack(await requests.send(subject, b"", headers=headers, timeout=2.0))

@@ -75,12 +75,16 @@ class Page:
 async def last_on(link: Link, stream: str, subject: str) -> StoredMessage | None:
     """Return the last message on one literal subject, None when there is none."""
     answers = await _ask(link, stream, f"{stream}.{subject}", b"", _is_any)
-    found = answers[0]
-    if not found.status:
-        return _stored(found)
-    if found.status == _FOUND_NONE:
+    return message_in(answers[0], stream)
+
+
+def message_in(answer: Incoming, stream: str) -> StoredMessage | None:
+    """Return the message in the answer to a direct get for one, None when there is none."""
+    if not answer.status:
+        return _stored(answer)
+    if answer.status == _FOUND_NONE:
         return None
-    raise SpoolUnavailable(f"{stream} answers {found.status}")
+    raise SpoolUnavailable(f"{stream} answers {answer.status}")
 
 
 async def page(

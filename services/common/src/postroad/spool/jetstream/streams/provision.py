@@ -21,7 +21,7 @@ from nats.js.errors import NotFoundError
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.cancellation import heed_cancellation
 from postroad.spool.jetstream.nats.connection import NatsLink
-from postroad.spool.jetstream.streams.subjects import blob_stream, stream_name
+from postroad.spool.jetstream.streams.subjects import body_stream, stream_name
 from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.layout import Layout
 
@@ -59,7 +59,7 @@ async def provision_link(link: NatsLink, layout: Layout, *, capacity: int = 0) -
             for shard in range(in_force.shards):
                 await _ensure(js, _intake(shard, in_force.replicas))
                 await _ensure(js, _queue(shard, in_force.replicas))
-                await _ensure(js, _blobs(shard, in_force.replicas))
+                await _ensure(js, _bodies(shard, in_force.replicas))
             await _ensure(js, _events(in_force.replicas, capacity))
             # JetStream counts each copy of what an account stores.
             room = capacity * in_force.replicas
@@ -199,16 +199,24 @@ def _queue(shard: int, replicas: int) -> StreamConfig:
     )
 
 
-def _blobs(shard: int, replicas: int) -> StreamConfig:
+def _bodies(shard: int, replicas: int) -> StreamConfig:
+    # A subject has one message. So whoever knows a chunk's subject can replace the chunk, by a
+    # message that ends after a second too, and nobody can remove what he cannot name.
     return StreamConfig(
-        name=blob_stream(shard),
-        subjects=[f"pr.b.{shard}.>"],
+        name=body_stream(shard),
+        subjects=[f"pr.d.{shard}.*.*"],
+        retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
+        discard=DiscardPolicy.OLD,
         num_replicas=replicas,
+        max_msgs_per_subject=1,
         duplicate_window=_DUPLICATE_WINDOW,
         allow_direct=True,
         allow_msg_ttl=True,
-        allow_rollup_hdrs=True,
+        allow_msg_schedules=False,
+        allow_rollup_hdrs=False,
+        deny_delete=True,
+        deny_purge=True,
     )
 
 

@@ -17,7 +17,9 @@ Where mail waits:
 
 And apart from the records:
 
-- `pr.b.<shard>.<blob id>`: the chunks of a body; with `.ended`, its ended destinations.
+- `pr.d.<shard>.<blob id>.<number>`: a chunk of a body, as the only message there. The last chunk
+  has `last` in place of the number; `ended` is the set of the body's ended destinations.
+- `pr.b.<shard>.<blob id>`: all chunks of a body of an earlier release; with `.ended`, that set.
 """
 
 import re
@@ -31,8 +33,11 @@ from postroad.spool.ids import RecordId, arrival_of
 from postroad.spool.interface import Held, Put, Ready, Scheduled
 from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.puts.accepted import kind_in_intake
-from postroad.spool.record import QueueRecord
+from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.selection import WaitKind
+
+LAST = "last"  # at the end of the subject of a body's last chunk
+ENDED = "ended"
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
 _REST = "w"  # in place of the class: what waited, of both classes
@@ -76,19 +81,24 @@ def stream_of(subject: str) -> str:
     return stream_name(QueueStream(kind), int(shard))
 
 
-def blob_stream(shard: int) -> str:
-    """Return the stream of a shard's bodies."""
-    return f"POSTROAD_BLOB_{shard}"
+def body_stream(shard: int, *, former: bool = False) -> str:
+    """Return the stream of a shard's bodies; `former` means those of an earlier release."""
+    return f"POSTROAD_{'BLOB' if former else 'BODY'}_{shard}"
 
 
-def blob_subject(shard: int, blob_id: str) -> str:
-    """Return the subject of a body's chunks."""
-    return f"pr.b.{shard}.{blob_id}"
+def body_subject(shard: int, blob_id: str, *, former: bool = False) -> str:
+    """Return what the subjects of a body begin with; with `former`, that of its chunks."""
+    return f"pr.{'b' if former else 'd'}.{shard}.{blob_id}"
 
 
-def ended_subject(shard: int, blob_id: str) -> str:
+def chunk_subject(shard: int, blob_id: str, number: int | None) -> str:
+    """Return the subject of a body's chunk; None is the last one."""
+    return f"{body_subject(shard, blob_id)}.{LAST if number is None else number}"
+
+
+def ended_subject(body: BlobRef) -> str:
     """Return the subject of the set of a body's ended destinations."""
-    return f"{blob_subject(shard, blob_id)}.ended"
+    return f"{body_subject(body.shard, body.blob_id, former=body.former)}.{ENDED}"
 
 
 def intake_subject(shard: int, record: QueueRecord, lane: str) -> str:
