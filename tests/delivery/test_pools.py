@@ -200,7 +200,7 @@ async def test_mail_of_a_pool_that_no_relay_names_goes_to_the_owner_of_its_lane(
 async def test_processes_that_disagree_about_a_pool_do_not_pass_mail_on_for_ever() -> None:
     pools = {"a.test": "default", "b.test": "default"}
     async with TwoPools(ScriptedMx(), SiteLimits(), pools) as two:
-        await two.send("b.test", 1, pool="gone", lane_moves=3, generation=1)
+        await two.send("b.test", 1, pool="gone", site=SITE, lane_moves=3, generation=1)
         await two.start("default")
         await two.delivered(1)
         moved = [each for each in two.cluster.agreement.events if each.type is EventType.MOVED]

@@ -15,6 +15,7 @@ from postroad.spool.errors import RecordCorrupt
 from postroad.spool.ids import RecordId, derived_queue_id, new_queue_id
 from postroad.spool.record import (
     BlobRef,
+    ChosenSite,
     Hold,
     LastReply,
     OnHoldExpiry,
@@ -51,6 +52,14 @@ blobs = st.builds(
     st.binary(min_size=32, max_size=32),
     st.integers(0, 1000),
     st.booleans(),
+)
+addresses = st.lists(st.ip_addresses().map(str), max_size=2).map(tuple)
+chosen_sites = st.builds(
+    ChosenSite,
+    text,
+    st.lists(st.tuples(text, addresses), max_size=2).map(tuple),
+    moments,
+    st.integers(0, 10),
 )
 record_fields: dict[str, Any] = {
     "record_id": st.builds(
@@ -89,6 +98,7 @@ record_fields: dict[str, Any] = {
     "last_attempt": st.none() | moments,
     "delay_warned": st.booleans(),
     "lane_moves": st.integers(0, 3),
+    "chosen_site": st.none() | chosen_sites,
     "generation": st.integers(0, 2**40),
     "hold": st.none()
     | st.builds(Hold, text.filter(bool), st.sampled_from(OnHoldExpiry), text, st.none() | moments),

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from postroad.proto.v1 import queue_pb2 as wire
+from postroad.spool.errors import RecordCorrupt
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import LeasedRecord, RecordConsumer
 from postroad.spool.jetstream.consume.poison.suspects import put_on_hold, record_of
@@ -29,7 +30,7 @@ from postroad.spool.jetstream.streams.subjects import is_plain, subject_of
 from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.lanes.layout import Layout
-from postroad.spool.record import BlobRef
+from postroad.spool.record import BlobRef, ChosenSite
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.wire.record import decode, encode
 from postroad.testing.patience import patient
@@ -251,3 +252,31 @@ def test_a_body_with_more_destinations_than_there_can_be_is_unreadable() -> None
     payload = encode(replace(decode(WELL), content=BlobRef(0, "b", 1, 9, b"", 2**32 - 1)))
     found = record_of(delivered("pr.i.0.r.default.x.p00.y_example", payload))
     assert found.content == payload
+
+
+CHOSEN = ChosenSite("mx.example", (("mx.example", ("192.0.2.1",)),), now())
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        replace(CHOSEN, hosts=(("mx.example", ("nowhere",)),)),
+        replace(CHOSEN, hosts=(("m" * 2000, ("192.0.2.1",)),)),
+        replace(CHOSEN, hosts=CHOSEN.hosts * 2000),
+        replace(CHOSEN, number=2**32 - 1),
+    ],
+    ids=["no address", "long name", "many hosts", "large number"],
+)
+def test_a_chosen_site_that_no_process_writes_is_unreadable(chosen: ChosenSite) -> None:
+    payload = encode(replace(decode(WELL), chosen_site=chosen))
+    with pytest.raises(RecordCorrupt):
+        decode(payload)
+
+
+def test_who_accepts_mail_has_no_say_about_its_hosts() -> None:
+    """Where these do not answer, mail of others for the same site would wait."""
+    payload = encode(replace(decode(WELL), chosen_site=CHOSEN))
+    new = delivered("pr.i.0.r.default.x.p00.y_example", payload)
+    assert record_of(new).content == payload
+    stored_by_delivery = replace(new, key=Key(QueueStream.WAITING, 0, 1))
+    assert record_of(stored_by_delivery).chosen_site == CHOSEN

@@ -94,8 +94,28 @@ class Hold(_message.Message):
     ordered_us: int
     def __init__(self, reason: _Optional[str] = ..., on_expiry: _Optional[str] = ..., note: _Optional[str] = ..., ordered_us: _Optional[int] = ...) -> None: ...
 
+class ChosenSite(_message.Message):
+    __slots__ = ("site", "hosts", "at_us", "number")
+    SITE_FIELD_NUMBER: _ClassVar[int]
+    HOSTS_FIELD_NUMBER: _ClassVar[int]
+    AT_US_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    site: str
+    hosts: _containers.RepeatedCompositeFieldContainer[ChosenHost]
+    at_us: int
+    number: int
+    def __init__(self, site: _Optional[str] = ..., hosts: _Optional[_Iterable[_Union[ChosenHost, _Mapping]]] = ..., at_us: _Optional[int] = ..., number: _Optional[int] = ...) -> None: ...
+
+class ChosenHost(_message.Message):
+    __slots__ = ("name", "addresses")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class QueueRecord(_message.Message):
-    __slots__ = ("queue_id", "destination", "step", "null_reverse_path", "reverse_local_part", "reverse_domain", "recipients", "domain", "arrival_us", "deadline_us", "origin", "body", "smtputf8", "requiretls", "ret", "envid", "has_envid", "traffic_class", "pool", "site", "trace", "content", "blob", "header", "attempts", "last_attempt_us", "delay_warned", "lane_moves", "hold", "needs", "doubtful_hosts", "resume_from", "released_us", "overtime_us", "generation", "waits_until_us")
+    __slots__ = ("queue_id", "destination", "step", "null_reverse_path", "reverse_local_part", "reverse_domain", "recipients", "domain", "arrival_us", "deadline_us", "origin", "body", "smtputf8", "requiretls", "ret", "envid", "has_envid", "traffic_class", "pool", "site", "trace", "content", "blob", "header", "attempts", "last_attempt_us", "delay_warned", "lane_moves", "hold", "needs", "doubtful_hosts", "resume_from", "released_us", "overtime_us", "generation", "waits_until_us", "chosen_site")
     QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
     DESTINATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -132,6 +152,7 @@ class QueueRecord(_message.Message):
     OVERTIME_US_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     WAITS_UNTIL_US_FIELD_NUMBER: _ClassVar[int]
+    CHOSEN_SITE_FIELD_NUMBER: _ClassVar[int]
     queue_id: str
     destination: int
     step: int
@@ -168,4 +189,5 @@ class QueueRecord(_message.Message):
     overtime_us: int
     generation: int
     waits_until_us: int
-    def __init__(self, queue_id: _Optional[str] = ..., destination: _Optional[int] = ..., step: _Optional[int] = ..., null_reverse_path: _Optional[bool] = ..., reverse_local_part: _Optional[str] = ..., reverse_domain: _Optional[str] = ..., recipients: _Optional[_Iterable[_Union[Recipient, _Mapping]]] = ..., domain: _Optional[str] = ..., arrival_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., body: _Optional[str] = ..., smtputf8: _Optional[bool] = ..., requiretls: _Optional[bool] = ..., ret: _Optional[str] = ..., envid: _Optional[str] = ..., has_envid: _Optional[bool] = ..., traffic_class: _Optional[str] = ..., pool: _Optional[str] = ..., site: _Optional[str] = ..., trace: _Optional[bytes] = ..., content: _Optional[bytes] = ..., blob: _Optional[_Union[BlobRef, _Mapping]] = ..., header: _Optional[bytes] = ..., attempts: _Optional[int] = ..., last_attempt_us: _Optional[int] = ..., delay_warned: _Optional[bool] = ..., lane_moves: _Optional[int] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., needs: _Optional[_Iterable[str]] = ..., doubtful_hosts: _Optional[_Iterable[str]] = ..., resume_from: _Optional[int] = ..., released_us: _Optional[int] = ..., overtime_us: _Optional[int] = ..., generation: _Optional[int] = ..., waits_until_us: _Optional[int] = ...) -> None: ...
+    chosen_site: ChosenSite
+    def __init__(self, queue_id: _Optional[str] = ..., destination: _Optional[int] = ..., step: _Optional[int] = ..., null_reverse_path: _Optional[bool] = ..., reverse_local_part: _Optional[str] = ..., reverse_domain: _Optional[str] = ..., recipients: _Optional[_Iterable[_Union[Recipient, _Mapping]]] = ..., domain: _Optional[str] = ..., arrival_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., body: _Optional[str] = ..., smtputf8: _Optional[bool] = ..., requiretls: _Optional[bool] = ..., ret: _Optional[str] = ..., envid: _Optional[str] = ..., has_envid: _Optional[bool] = ..., traffic_class: _Optional[str] = ..., pool: _Optional[str] = ..., site: _Optional[str] = ..., trace: _Optional[bytes] = ..., content: _Optional[bytes] = ..., blob: _Optional[_Union[BlobRef, _Mapping]] = ..., header: _Optional[bytes] = ..., attempts: _Optional[int] = ..., last_attempt_us: _Optional[int] = ..., delay_warned: _Optional[bool] = ..., lane_moves: _Optional[int] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., needs: _Optional[_Iterable[str]] = ..., doubtful_hosts: _Optional[_Iterable[str]] = ..., resume_from: _Optional[int] = ..., released_us: _Optional[int] = ..., overtime_us: _Optional[int] = ..., generation: _Optional[int] = ..., waits_until_us: _Optional[int] = ..., chosen_site: _Optional[_Union[ChosenSite, _Mapping]] = ...) -> None: ...

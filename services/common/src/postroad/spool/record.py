@@ -93,6 +93,21 @@ class Hold:
     ordered: datetime | None = None  # when the order that made it came into force
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenSite:
+    """
+    The site to whose lane a process moved a record, with the MX hosts that it found.
+
+    Another process may get another answer from the DNS. The lane's owner keeps to this one for a
+    while, so that the record reaches the owner of the site that it is sent to.
+    """
+
+    site: str
+    hosts: tuple[tuple[str, tuple[str, ...]], ...]  # names and addresses, in the order to try them
+    at: datetime
+    number: int = 1  # how many sites were chosen since the last attempt
+
+
 _LEFT_OUT = "the reply was too long to be kept"
 
 # Features that a process must know to deliver a record correctly; it leaves records that need other
@@ -133,6 +148,7 @@ class QueueRecord:
     delay_warned: bool = False
     generation: int = 0  # of the configuration by which it was accepted, or last moved
     lane_moves: int = 0  # moves to another lane since the last attempt
+    chosen_site: ChosenSite | None = None  # of the last move, if it was to the lane of MX hosts
     resume_from: int = 0  # pending recipients before this one were tried in the unfinished attempt
     overtime: datetime | None = None  # until when it may wait for a last try after its deadline
     hold: Hold | None = None

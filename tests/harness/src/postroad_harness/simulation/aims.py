@@ -35,6 +35,7 @@ class Aim(StrEnum):
     RENAMED = "renamed"  # Relays name another pool than mail is in, and delivery processes crash
     DRAINED = "drained"  # a process stops, and another joins, as the servers are restarted
     FORGOTTEN = "forgotten"  # another process joins as the servers lose their memory
+    ALTERNATING = "alternating"  # each look-up of a domain finds another host than the last
 
 
 def draw(seed: int, aim: Aim | None = None) -> Scenario:
@@ -185,7 +186,7 @@ def _for_pools(drawn: Scenario, dice: random.Random) -> Scenario:
         fault_role="delivery",
         joins=dice.choice([None, dice.uniform(5.0, 25.0)]),
         pools=("default", "bulk"),
-        hosts={"d1.example": "d0.example"},
+        hosts={"d1.example": ("d0.example",)},
         excused=False,
     )
 
@@ -266,6 +267,31 @@ def _for_drained(drawn: Scenario, dice: random.Random) -> Scenario:
     )
 
 
+def _for_alternating(drawn: Scenario, dice: random.Random) -> Scenario:
+    """Slow hosts, of which each answer for any domain names one; at times one process more."""
+    domains = [f"d{number}.example" for number in range(dice.choice([2, 3]))]
+    letters = [letter(dice, number, [dice.choice(domains)], 40.0) for number in range(40)]
+    return replace(
+        drawn,
+        ingresses=1,
+        deliveries=dice.choice([2, 3]),
+        tempers=dict.fromkeys(domains, Temper(slow=dice.choice([1.0, 3.0])))
+        | {SENDER_DOMAIN: Temper()},
+        letters=tuple(sorted(letters, key=lambda letter: letter.at)),
+        limits=SiteLimits(
+            connections=dice.choice([1, 2]),
+            messages_per_connection=dice.choice([1, 100]),
+            message_rate=dice.choice([None, Rate(2, timedelta(seconds=5))]),
+        ),
+        quota=100,
+        room=dice.choice([8, 40]),
+        faults=0,
+        joins=dice.choice([None, dice.uniform(5.0, 30.0)]),
+        hosts=dict.fromkeys(domains, domains),
+        excused=False,
+    )
+
+
 _MADE_FOR: Mapping[Aim, Callable[[Scenario, random.Random], Scenario]] = {
     Aim.LEASES: _for_leases,
     Aim.SETTLING: _for_settling,
@@ -278,4 +304,5 @@ _MADE_FOR: Mapping[Aim, Callable[[Scenario, random.Random], Scenario]] = {
     Aim.RENAMED: _for_renamed,
     Aim.FORGOTTEN: _for_forgotten,
     Aim.DRAINED: _for_drained,
+    Aim.ALTERNATING: _for_alternating,
 }

@@ -5,7 +5,7 @@ Ingress and delivery processes, put together as in the product, over a simulated
 import asyncio
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
@@ -74,21 +74,24 @@ class Surroundings:
     room: int
     consumer: type[WatchedConsumer] = WatchedConsumer
     pools: tuple[str, ...] = ("default",)
-    hosts: Mapping[str, str] = field(default_factory=dict)
+    hosts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     gives_orders: bool = False  # somebody does, so that they are looked after
     on_death: Callable[[str], None] = lambda _: None
 
 
 class _SimulatedResolver(Resolver):
-    """A resolver that knows a table and asks nobody."""
+    """A resolver that knows a table and asks nobody. Of several hosts, each answer names one."""
 
-    def __init__(self, zone: dict[str, str], hosts: Mapping[str, str]) -> None:
-        self._zone = zone
-        self._hosts = hosts
+    def __init__(self, around: Surroundings) -> None:
+        self._zone = around.zone
+        self._hosts = around.hosts
+        self._dice = around.dice
 
     async def mx(self, domain: str, asker: Asker | None = None) -> MxAnswer:
         if domain in self._zone:
-            return MxAnswer(((10, f"mx.{self._hosts.get(domain, domain)}"),))
+            hosts = self._hosts.get(domain, (domain,))
+            host = self._dice.choice(hosts) if len(hosts) > 1 else hosts[0]
+            return MxAnswer(((10, f"mx.{host}"),))
         return MxAnswer((), DnsFailure.NO_SUCH_NAME, "no such domain")
 
     async def addresses(self, host: str, asker: Asker | None = None) -> AddressAnswer:
@@ -220,7 +223,7 @@ class DeliveryProcess(RunningProcess):
             spool=spool,
             consumer=consumer,
             configuration=configuration,
-            router=Router(_SimulatedResolver(around.zone, around.hosts), settings),
+            router=Router(_SimulatedResolver(around), settings),
             attempts=AttemptContext(
                 spool, consumer, SessionPool(), NAME, TIMEOUTS, long_enough=consumer.long_enough
             ),

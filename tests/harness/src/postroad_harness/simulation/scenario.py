@@ -10,7 +10,7 @@ leases and sessions.
 """
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from ipaddress import ip_network
@@ -84,7 +84,8 @@ class Scenario:
     drains: float | None = None  # when a delivery process is asked to stop; seconds
     silent: float | None = None  # when they do nothing for a while; seconds
     pools: tuple[str, ...] = ("default",)  # of delivery processes, in turn
-    hosts: Mapping[str, str] = field(default_factory=dict)  # domains with the host of another one
+    # Domains with the host of another one; of several, each answer of the DNS names one.
+    hosts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     renamed: float | None = None  # when Relays name these pools, and no longer another; seconds
     retried: float | None = None  # how often a person has all that is deferred tried; seconds
     quota_window: timedelta = timedelta(seconds=20)

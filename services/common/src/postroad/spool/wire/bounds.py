@@ -8,15 +8,18 @@ no other mail waits for it.
 """
 
 import re
+from ipaddress import ip_address
 
 from postroad.mail.address import MAX_DOMAIN
 from postroad.spool.ids import shard_of
-from postroad.spool.record import BlobRef, QueueRecord
+from postroad.spool.record import BlobRef, ChosenSite, QueueRecord
 
 _BLOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST_STEPS = 2**31  # half of what the fields can tell
 _MOST_CHUNKS = 65_536  # of one body, at least 4 GiB; each has a subject
 _MOST_DESTINATIONS = 100_000  # of one body; a message has a thousand at most
+_MOST_HOSTS = 100  # and addresses of each; delivery uses ten
+_LONGEST_NAME = 4 * MAX_DOMAIN  # of a host: an octet that is not printable has four characters
 
 
 def check(record: QueueRecord) -> None:
@@ -30,6 +33,8 @@ def check(record: QueueRecord) -> None:
         raise ValueError("a number of steps is too large")
     if isinstance(record.content, BlobRef):
         _check_body(record.content)
+    if record.chosen_site is not None:
+        _check_choice(record.chosen_site)
 
 
 def _check_body(body: BlobRef) -> None:
@@ -37,3 +42,13 @@ def _check_body(body: BlobRef) -> None:
         raise ValueError("the name of a body is malformed")
     if body.chunks > _MOST_CHUNKS or body.destinations > _MOST_DESTINATIONS:
         raise ValueError("a body has too many chunks or destinations")
+
+
+def _check_choice(chosen: ChosenSite) -> None:
+    if chosen.number >= _MOST_STEPS or len(chosen.hosts) > _MOST_HOSTS:
+        raise ValueError("a chosen site has too many hosts, or came after too many others")
+    for name, addresses in chosen.hosts:
+        if len(name) > _LONGEST_NAME or len(addresses) > _MOST_HOSTS:
+            raise ValueError("a host of a chosen site is malformed")
+        for address in addresses:
+            ip_address(address)  # a ValueError when it is none

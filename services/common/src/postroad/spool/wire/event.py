@@ -6,7 +6,6 @@ replacement characters, because the history is for people.
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 
 from google.protobuf.message import DecodeError
@@ -14,9 +13,8 @@ from google.protobuf.message import DecodeError
 from postroad.proto.v1 import event_pb2
 from postroad.spool.errors import RecordCorrupt
 from postroad.spool.event import Event, EventType
+from postroad.spool.wire.moments import microseconds, moment_of
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _TYPES = {kind.value: kind for kind in EventType}
 _TEXTS = (
     "queue_id",
@@ -79,7 +77,7 @@ def _batch(data: bytes) -> event_pb2.EventBatch:
 
 def _fill(stored: event_pb2.Event, event: Event) -> None:
     stored.type = event.type
-    stored.at_us = (event.at - _EPOCH) // _MICROSECOND
+    stored.at_us = microseconds(event.at)
     for name, text in zip(_TEXTS, _texts_of(event), strict=True):
         if text:
             setattr(stored, name, text if text.isascii() else _clean(text))
@@ -97,7 +95,7 @@ def _event(stored: event_pb2.Event) -> Event:
         texts["helo"], texts["host"] = texts["host"], ""
     return Event(
         type=kind,
-        at=_EPOCH + stored.at_us * _MICROSECOND,
+        at=moment_of(stored.at_us),
         recipients=tuple(stored.recipients),
         size=stored.size,
         attempt=stored.attempt,

@@ -5,8 +5,6 @@ Unknown fields of a newer release are kept and written back, so that old and new
 a queue.
 """
 
-from datetime import UTC, datetime, timedelta
-
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
@@ -28,10 +26,9 @@ from postroad.spool.record import (
 )
 from postroad.spool.wire.body import CHUNK_SUBJECTS, body_in, body_out, needs_of
 from postroad.spool.wire.bounds import check
+from postroad.spool.wire.chosen_site import chosen_in, chosen_out
+from postroad.spool.wire.moments import microseconds, moment_of
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_FARTHEST = 2**55  # microseconds, a thousand years
 _NOTIFY_SET = 8
 _STATES = (RecipientState.PENDING, RecipientState.DELIVERED, RecipientState.BOUNCED)
 _STATE_NUMBERS = {state: number for number, state in enumerate(_STATES)}
@@ -45,8 +42,8 @@ def encode(record: QueueRecord) -> bytes:
         queue_id=record.record_id.queue_id,
         destination=record.record_id.destination,
         domain=record.domain,
-        arrival_us=_microseconds(record.arrival),
-        deadline_us=_microseconds(record.deadline),
+        arrival_us=microseconds(record.arrival),
+        deadline_us=microseconds(record.deadline),
         recipients=[_recipient_out(recipient) for recipient in record.recipients],
         origin=_origin_out(record.origin),
         body=record.body,
@@ -91,7 +88,7 @@ def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
     if needs := record.needs | needs_of(record.content):
         message.needs.extend(sorted(needs))
     if record.waits_until is not None:
-        message.waits_until_us = _microseconds(record.waits_until)
+        message.waits_until_us = microseconds(record.waits_until)
 
 
 def _put_progress(record: QueueRecord, message: wire.QueueRecord) -> None:
@@ -102,18 +99,20 @@ def _put_progress(record: QueueRecord, message: wire.QueueRecord) -> None:
         message.attempts = record.attempts
     if record.lane_moves:
         message.lane_moves = record.lane_moves
+    if record.chosen_site is not None:
+        message.chosen_site.CopyFrom(chosen_out(record.chosen_site))
     if record.delay_warned:
         message.delay_warned = True
     if record.last_attempt is not None:
-        message.last_attempt_us = _microseconds(record.last_attempt)
+        message.last_attempt_us = microseconds(record.last_attempt)
     if record.doubtful_hosts:
         message.doubtful_hosts.extend(record.doubtful_hosts)
     if record.resume_from:
         message.resume_from = record.resume_from
     if record.released is not None:
-        message.released_us = _microseconds(record.released)
+        message.released_us = microseconds(record.released)
     if record.overtime is not None:
-        message.overtime_us = _microseconds(record.overtime)
+        message.overtime_us = microseconds(record.overtime)
 
 
 def decode(data: bytes) -> QueueRecord:
@@ -136,8 +135,8 @@ def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
         reverse_path=reverse_path,
         recipients=tuple(_recipient_in(recipient) for recipient in message.recipients),
         domain=message.domain,
-        arrival=_moment(message.arrival_us),
-        deadline=_moment(message.deadline_us),
+        arrival=moment_of(message.arrival_us),
+        deadline=moment_of(message.deadline_us),
         origin=_origin_in(message.origin),
         body=_BODIES.get(message.body, Body.EIGHT_BIT),
         smtputf8=message.smtputf8,
@@ -151,17 +150,18 @@ def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
         content=body_in(message.blob) if message.HasField("blob") else message.content,
         header=message.header,
         attempts=message.attempts,
-        last_attempt=_moment(message.last_attempt_us) if message.last_attempt_us else None,
+        last_attempt=moment_of(message.last_attempt_us) if message.last_attempt_us else None,
         delay_warned=message.delay_warned,
         generation=message.generation,
         lane_moves=message.lane_moves,
+        chosen_site=chosen_in(message.chosen_site) if message.HasField("chosen_site") else None,
         hold=_hold_in(message.hold) if message.HasField("hold") else None,
-        waits_until=_moment(message.waits_until_us) if message.waits_until_us else None,
+        waits_until=moment_of(message.waits_until_us) if message.waits_until_us else None,
         needs=frozenset(message.needs) - {CHUNK_SUBJECTS},
         doubtful_hosts=tuple(message.doubtful_hosts),
         resume_from=message.resume_from,
-        released=_moment(message.released_us) if message.released_us else None,
-        overtime=_moment(message.overtime_us) if message.overtime_us else None,
+        released=moment_of(message.released_us) if message.released_us else None,
+        overtime=moment_of(message.overtime_us) if message.overtime_us else None,
         unknown=_unknown(message, data),
     )
 
@@ -221,7 +221,7 @@ def _recipient_out(recipient: QueuedRecipient) -> wire.Recipient:
         message.last.CopyFrom(
             wire.LastReply(
                 text=last.text,
-                at_us=_microseconds(last.at),
+                at_us=microseconds(last.at),
                 status=last.status,
                 host=last.host,
                 phase=last.phase,
@@ -234,7 +234,7 @@ def _recipient_in(message: wire.Recipient) -> QueuedRecipient:
     last = None
     if message.HasField("last"):
         said = message.last
-        last = LastReply(said.text, _moment(said.at_us), said.status, said.host, said.phase)
+        last = LastReply(said.text, moment_of(said.at_us), said.status, said.host, said.phase)
     notify = DEFAULT_NOTIFY
     if message.notify & _NOTIFY_SET:
         notify = Notify(message.notify & 7)
@@ -272,7 +272,7 @@ def _origin_in(message: wire.Origin) -> Origin:
 
 
 def _hold_in(message: wire.Hold) -> Hold:
-    ordered = _moment(message.ordered_us) if message.ordered_us else None
+    ordered = moment_of(message.ordered_us) if message.ordered_us else None
     return Hold(message.reason, OnHoldExpiry(message.on_expiry), message.note, ordered)
 
 
@@ -281,15 +281,5 @@ def _hold_out(hold: Hold) -> wire.Hold:
         reason=hold.reason,
         on_expiry=hold.on_expiry,
         note=hold.note,
-        ordered_us=_microseconds(hold.ordered) if hold.ordered is not None else 0,
+        ordered_us=microseconds(hold.ordered) if hold.ordered is not None else 0,
     )
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def _moment(microseconds: int) -> datetime:
-    if not -_FARTHEST < microseconds < _FARTHEST:
-        raise ValueError("a time with which nothing can be computed")
-    return _EPOCH + microseconds * _MICROSECOND  # timedelta(microseconds=…) costs twice as much

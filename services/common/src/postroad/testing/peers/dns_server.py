@@ -3,14 +3,16 @@ A small DNS server on loopback that answers from a table of names.
 
 It serves UDP only, as a stub resolver needs. The entry of a name is a list of records in text form,
 each perhaps with a TTL before it, or one of NXDOMAIN, SERVFAIL and SILENCE. With a record such as
-"AAAA SILENCE", questions for that type get no answer, and with "AAAA SERVFAIL" that error. `late`
-delays an answer by some seconds. The server counts the questions.
+"AAAA SILENCE", questions for that type get no answer, and with "AAAA SERVFAIL" that error. `InTurn`
+has several lists, and each question gets the next one. `late` delays an answer by some seconds. The
+server counts the questions.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import Enum, auto
+from itertools import cycle
 from typing import Self, cast
 
 import dns.flags
@@ -31,8 +33,19 @@ class ZoneFault(Enum):
     SILENCE = auto()  # no answer at all
 
 
+class InTurn:
+    """Records that alternate: each question gets the next list, after the last one the first."""
+
+    def __init__(self, *lists: Sequence[str]) -> None:
+        self._lists = cycle(lists)
+
+    def next(self) -> Sequence[str]:
+        """Return the records for one question."""
+        return next(self._lists)
+
+
 # {"example.net": ["MX 10 mx.example.net"], "mx.example.net": ["A 127.0.0.1"], "gone.example": …}
-Table = Mapping[str, Sequence[str] | ZoneFault]
+Table = Mapping[str, Sequence[str] | ZoneFault | InTurn]
 
 
 class Zone(asyncio.DatagramProtocol):
@@ -108,6 +121,8 @@ class Zone(asyncio.DatagramProtocol):
     ) -> dns.message.Message | None:
         """Add a name's records to an answer, following aliases; None for silence."""
         entry = self.table.get(name.to_text(omit_final_dot=True).lower(), ())
+        if isinstance(entry, InTurn):
+            entry = entry.next()
         records = (
             [] if isinstance(entry, ZoneFault) else [_record(text, self._ttl) for text in entry]
         )

@@ -19,18 +19,21 @@ from datetime import UTC, datetime
 from postroad.delivery.attempt.attempt import AttemptResult
 from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.dispatcher import SiteDispatcher
+from postroad.delivery.dispatch.parking.parked import Parked
 from postroad.delivery.dispatch.parking.parking import Parking
 from postroad.delivery.dispatch.precedence import order_for
 from postroad.delivery.dispatch.renewal import Renewal
 from postroad.delivery.dispatch.settler import Settler
 from postroad.delivery.disposition.settlement import Settlement
 from postroad.delivery.disposition.unattempted import ends_in_part, for_all, moved, nowhere
+from postroad.delivery.routing.chosen import MOST_CHOICES, choose
 from postroad.delivery.routing.egress_paths import EgressPaths, is_undecided
 from postroad.delivery.routing.lookups import Lookups
 from postroad.delivery.routing.questions.places import sender_of
 from postroad.delivery.routing.routes import Route
 from postroad.delivery.sharing.edits import PoolEdits
 from postroad.delivery.sites.sites import Sites
+from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import EgressPath
 from postroad.process.background.tasks import BackgroundTasks
@@ -38,13 +41,13 @@ from postroad.spool.agreement import Order
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import LeasedRecord
 from postroad.spool.puts.accepted import moved as where_it_waits
-from postroad.spool.record import QueueRecord
+from postroad.spool.record import ChosenSite, QueueRecord
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 _ASKING = 4  # a quarter of all places is for mail that waits for the DNS
-_MOST_MOVES = 3  # moves of a record between two attempts
+_MOST_MOVES = 3  # moves of a record between two attempts, if the DNS is not the reason
 
 
 class SiteAssignment:
@@ -100,7 +103,9 @@ class SiteAssignment:
             self._parking.came(leased)
             self._tasks.spawn(self._settler.unattempted(leased, egress_path, order))
             return
-        route = self._context.router.known(egress_path, record.domain)
+        route = self._context.router.known_to(
+            egress_path, record.domain, record.site, record.chosen_site
+        )
         if isinstance(route, Route):
             self._admit(leased, egress_path, route)
         elif self._context.router.asks_nobody(egress_path, record.domain):
@@ -200,18 +205,29 @@ class SiteAssignment:
     def _admit(self, leased: LeasedRecord, egress_path: EgressPath, route: Route) -> None:
         """Put a record into its site's waiting room, or move it to that site's lane."""
         known = self._parking.came(leased)
-        target = self._right_lane(leased, egress_path, route.site)
-        if target is not None:
-            settlement = moved(leased.record, target, self._context.settlement_context())
-            self._tasks.spawn(self._settler.settle(leased, settlement))
+        if self._moves(leased, egress_path, route, leased.record.chosen_site):
             return
-        site = self.sites.of(route.site, egress_path)
-        site.lane, site.is_left = leased.lane, False
-        now = asyncio.get_running_loop().time()
-        self.sites.keep_count(now)
         waiting = self.renewal.waiting(leased, egress_path, self._context.configuration.current)
         if known is not None:
             waiting.since = known.since
+        self._enter(route.site, waiting, known)
+
+    def turn(self, waiting: WaitingRecord, route: Route) -> None:
+        """Assign a record, which has left its site's waiting room, to the site it goes to now."""
+        leased, egress_path = waiting.leased, waiting.egress_path
+        if self.order(leased) is not None or not self._context.consumer.serves(leased):
+            self.begin_again(leased)
+        elif not self._moves(leased, egress_path, route, waiting.chosen):
+            chosen = choose(route, waiting.chosen, datetime.now(UTC))
+            self._enter(route.site, replace(waiting, chosen=chosen, refusals=0), None)
+
+    def _enter(self, name: str, waiting: WaitingRecord, known: Parked | None) -> None:
+        """Put a record into the waiting room of a site in its lane, or park it."""
+        leased = waiting.leased
+        site = self.sites.of(name, waiting.egress_path)
+        site.lane, site.is_left = leased.lane, False
+        now = asyncio.get_running_loop().time()
+        self.sites.keep_count(now)
         if site.downtime.lasts(now):
             self._parking.suspend(site, waiting, now)
         elif self._parking.has_room(site, waiting, known, now):
@@ -222,27 +238,55 @@ class SiteAssignment:
         else:
             self._parking.park(site, waiting, now)
 
-    def _right_lane(
-        self, leased: LeasedRecord, egress_path: EgressPath, site: str
-    ) -> QueueRecord | None:
-        """Return the record changed for its right lane, None if it is there already."""
+    def _moves(
+        self,
+        leased: LeasedRecord,
+        egress_path: EgressPath,
+        route: Route,
+        chosen: ChosenSite | None,
+    ) -> bool:
+        """Move a record if its site is another lane's; return whether it is."""
         record = leased.record
         snapshot = self._context.configuration.current
         generation = snapshot.generation if snapshot is not None else 0
         moves = record.lane_moves if record.generation >= generation else 0
-        if moves >= _MOST_MOVES:
-            return None  # no more moves: deliver it from where it is
-        if record.site == site and record.pool == egress_path.pool:
-            return None  # ingress knew the site, and chose its lane
-        here = replace(record, site=site, pool=egress_path.pool)
-        right_lane = self._context.spool.lane_of(here) == leased.lane
-        # It may be a pool without processes, whose records come to `default`.
-        right_pool = egress_path.pool == record.pool
-        if right_lane and right_pool:
-            return None
-        return record.next_step(
-            site=site,
+        if self._is_here(leased, egress_path, route.site, moves):
+            return False
+        if chosen is not None and chosen.number >= MOST_CHOICES:
+            self.ask_later(leased, egress_path, "its MX hosts differ from process to process")
+            return True
+        target = record.next_step(
+            site=route.site,
             pool=egress_path.pool,
             lane_moves=moves + 1,
+            chosen_site=_choice(record, egress_path, route, chosen),
             generation=max(generation, record.generation),
         )
+        settlement = moved(record, target, self._context.settlement_context())
+        self._tasks.spawn(self._settler.settle(leased, settlement))
+        return True
+
+    def _is_here(
+        self, leased: LeasedRecord, egress_path: EgressPath, site: str, moves: int
+    ) -> bool:
+        """Whether a record is in its right lane."""
+        record, pool = leased.record, egress_path.pool
+        if record.site == site and record.pool == pool:
+            return True  # ingress knew the site, and chose its lane
+        right_lane = (
+            self._context.spool.lane_of(replace(record, site=site, pool=pool)) == leased.lane
+        )
+        # It may be a pool without processes, whose records come to `default`.
+        if right_lane and record.pool == pool:
+            return True
+        # Processes that disagree about an egress path do not pass the record on for ever.
+        return moves >= _MOST_MOVES and (right_lane or not egress_path.by_mx)
+
+
+def _choice(
+    record: QueueRecord, egress_path: EgressPath, route: Route, chosen: ChosenSite | None
+) -> ChosenSite | None:
+    """Return the choice that a moved record has; None without another answer to heed."""
+    if not record.site or not egress_path.by_mx:
+        return None
+    return chosen if record.site == route.site else choose(route, chosen, datetime.now(UTC))

@@ -7,20 +7,20 @@ the same endpoint, its envelope is sent together with the end of the message bef
 
 import asyncio
 import math
-from typing import Protocol
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt.attempt import Attempt, AttemptResult
 from postroad.delivery.attempt.connection import SiteConnection
 from postroad.delivery.client.endpoint import Endpoint
 from postroad.delivery.context import WorkerContext
+from postroad.delivery.dispatch.assigner import Assigner
 from postroad.delivery.dispatch.lines import relay_object
 from postroad.delivery.dispatch.parking.parking import Parking
 from postroad.delivery.dispatch.settler import Settler
 from postroad.delivery.disposition.unattempted import for_all, nowhere
 from postroad.delivery.outcome import deferred
 from postroad.delivery.routing.questions.places import sender_of
-from postroad.delivery.routing.routes import Route
+from postroad.delivery.routing.routes import NoRoute, Route
 from postroad.delivery.routing.sources import suiting
 from postroad.delivery.sharing.claims import Sharing
 from postroad.delivery.sharing.windows import Windows
@@ -30,23 +30,12 @@ from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.policy.model import EgressPath
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolError
-from postroad.spool.interface import LeasedRecord
 from postroad.telemetry import tracing
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 _MOST_REFUSALS = 5  # refused connections of one record; after that, its retry schedule applies
-
-
-class Assigner(Protocol):
-    """Where records go that were removed from a waiting room and are not attempted."""
-
-    def begin_again(self, leased: LeasedRecord) -> None:
-        """Assign a record to its site again."""
-
-    def ask_later(self, leased: LeasedRecord, egress_path: EgressPath, reason: str) -> None:
-        """Put off a record whose destination cannot be looked up now."""
 
 
 class SiteDispatcher:
@@ -175,7 +164,7 @@ class SiteDispatcher:
         """Return an attempt at a record; None if the record was handled without one."""
         leased, egress_path = waiting.leased, waiting.egress_path
         record = leased.record
-        route = self._context.router.known(egress_path, record.domain)
+        route = self._known(site, waiting)
         if route is None:
             route = await self._context.router.find(
                 egress_path, record.domain, record.traffic_class, sender_of(record, egress_path)
@@ -183,6 +172,8 @@ class SiteDispatcher:
         now = asyncio.get_running_loop().time()
         if self._is_outdated(waiting):
             self._assigner.begin_again(leased)
+        elif isinstance(route, Route) and route.site != site.name:
+            self._assigner.turn(waiting, route)
         elif site.downtime.lasts(now):
             self._parking.suspend(site, waiting, now)
         elif isinstance(route, Route):
@@ -194,6 +185,10 @@ class SiteDispatcher:
             ended = AttemptResult(for_all(record, outcome))
             await self._settler.attempted(leased, egress_path, ended, site.name)
         return None
+
+    def _known(self, site: Site, waiting: WaitingRecord) -> Route | NoRoute | None:
+        domain, chosen = waiting.leased.record.domain, waiting.chosen
+        return self._context.router.known_to(waiting.egress_path, domain, site.name, chosen)
 
     def _is_outdated(self, waiting: WaitingRecord) -> bool:
         """Whether the configuration has changed since the record got its egress path."""
@@ -220,8 +215,8 @@ class SiteDispatcher:
         if site.makes_way or site.has_too_many or self._is_outdated(waiting):
             return None
         now = asyncio.get_running_loop().time()
-        route = self._context.router.known(waiting.egress_path, waiting.leased.record.domain)
-        if not isinstance(route, Route) or site.downtime.lasts(now):
+        route = self._known(site, waiting)
+        if not isinstance(route, Route) or route.site != site.name or site.downtime.lasts(now):
             return None
         attempt = self._attempt_at(site, waiting, route, connection)
         if attempt.endpoint is not endpoint or not self._context.consumer.fresh(waiting.leased):

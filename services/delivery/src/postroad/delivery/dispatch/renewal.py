@@ -163,7 +163,8 @@ class Renewal:
         self, leased: LeasedRecord, egress_path: EgressPath, snapshot: Snapshot | None
     ) -> WaitingRecord:
         """Return a waiting record with its egress path in a configuration, and a source."""
-        return WaitingRecord(leased, egress_path, snapshot, draw(egress_path.sources))
+        source, chosen = draw(egress_path.sources), leased.record.chosen_site
+        return WaitingRecord(leased, egress_path, snapshot, source, chosen=chosen)
 
     def _leave(self, site: Site, snapshot: Snapshot | None) -> list[WaitingRecord]:
         """Remove and return the records that must leave a site; update the others."""

@@ -257,7 +257,7 @@ def _after(
 
 
 def _next(record: QueueRecord) -> QueueRecord:
-    return record.next_step(lane_moves=0, hold=None)
+    return record.next_step(lane_moves=0, chosen_site=None, hold=None)
 
 
 def _warn(

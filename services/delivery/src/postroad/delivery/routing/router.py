@@ -15,10 +15,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from postroad.delivery import metrics
 from postroad.delivery.routing.addresses import AddressRules, usable_addresses
 from postroad.delivery.routing.answers import AddressAnswer, DnsFailure
+from postroad.delivery.routing.chosen import route_by
 from postroad.delivery.routing.questions.lines import Asker
 from postroad.delivery.routing.questions.silence import Silence
 from postroad.delivery.routing.resolver import Resolver
@@ -38,6 +40,7 @@ from postroad.mail.address import literal_address
 from postroad.mail.status import EnhancedStatus
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import EgressPath, Smarthost
+from postroad.spool.record import ChosenSite
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -90,6 +93,22 @@ class Router:
             if kept.egress_path is egress_path or kept.egress_path == egress_path
             else None
         )
+
+    def known_to(
+        self, egress_path: EgressPath, domain: str, site: str, chosen: ChosenSite | None
+    ) -> Route | NoRoute | None:
+        """
+        Return a known route, if possible one to a record's `site`; None when it must be looked for.
+
+        It may be the route that was `chosen` when the record was moved.
+        """
+        known = self.known(egress_path, domain)
+        if chosen is None or not egress_path.by_mx:
+            return known
+        if isinstance(known, Route) and known.site == site:
+            return known
+        port, rules = self._settings.smtp_port, self._settings.rules
+        return route_by(chosen, site, port=port, rules=rules, now=datetime.now(UTC)) or known
 
     def asks_nobody(self, egress_path: EgressPath, domain: str) -> bool:
         """Whether a route can be found without a question to the DNS."""

@@ -13,6 +13,7 @@ from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import EgressPath, Source
 from postroad.policy.snapshot import Snapshot
 from postroad.spool.interface import LeasedRecord
+from postroad.spool.record import ChosenSite
 
 
 @dataclass(slots=True)
@@ -21,7 +22,8 @@ class WaitingRecord:
     A record in a site's waiting room, with its egress path in `snapshot` and its source.
 
     The source is drawn only once, because drawing again would distort the weights. `since` is when
-    the record came, in seconds since the epoch, if it has been parked before.
+    the record came, in seconds since the epoch, if it has been parked before. `chosen` is the site
+    that the record keeps to for a while (`delivery.routing.chosen`).
     """
 
     leased: LeasedRecord
@@ -31,6 +33,7 @@ class WaitingRecord:
     begun: float = 0.0  # when its message began, for the limiters
     refusals: int = 0  # connections that its site refused while others made progress
     since: float | None = None
+    chosen: ChosenSite | None = None
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from postroad.spool.ids import RecordId, derived_queue_id
 from postroad.spool.interface import HOLD_LIMIT, Held, Put, held
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.streams.subjects import domain_of_ready, is_plain
+from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.record import Hold, QueuedRecipient, QueueRecord
 from postroad.spool.wire.record import decode
 from postroad.telemetry.logs import get_logger
@@ -67,10 +68,14 @@ def record_of(delivered: Delivered) -> QueueRecord:
     try:
         if not is_plain(delivered.message.subject):
             raise RecordCorrupt("a subject under which no record is stored")
-        return decode(delivered.message.data)
+        record = decode(delivered.message.data)
+        if record.chosen_site is not None and delivered.key.stream is QueueStream.INTAKE:
+            # Who accepts mail has no say about hosts, which may be those of other mail, too.
+            raise RecordCorrupt("new mail with a chosen site")
     except RecordCorrupt as error:
         log.error("a record cannot be read and is held", error=str(error))
         return _unreadable(delivered)
+    return record
 
 
 def _unreadable(delivered: Delivered) -> QueueRecord:
