@@ -152,6 +152,48 @@ async def test_hosts_that_were_not_looked_up_may_have_other_addresses() -> None:
     assert str(route.status) == "4.4.4"
 
 
+PARTIAL: Table = {
+    **TABLE,
+    "away.x.example": ["A SERVFAIL", "AAAA SERVFAIL"],
+    "half.x.example": ["A 192.0.2.1", "AAAA SERVFAIL"],
+    "waits.example": ["MX 1 a.x.example.", "MX 2 away.x.example."],
+    "gone-too.example": ["MX 1 a.x.example.", "MX 2 gone.example."],
+    "half-known.example": ["MX 1 half.x.example."],
+    "many.example": [f"MX {n} a.x.example." for n in range(30)]
+    + [f"MX {99 + n} gone{n}.example." for n in range(31)],
+}
+
+
+@pytest.mark.parametrize(
+    ("domain", "is_partial"),
+    [
+        ("x.example", False),
+        ("waits.example", True),
+        ("gone-too.example", False),
+        ("half-known.example", False),
+        ("many.example", True),
+    ],
+)
+async def test_a_route_tells_that_other_hosts_may_be_found_later(
+    domain: str, is_partial: bool
+) -> None:
+    async with Zone(PARTIAL) as zone:
+        route = await router(zone).find(BY_MX, domain)
+    assert isinstance(route, Route)
+    assert route.is_partial is is_partial
+
+
+@pytest.mark.parametrize(
+    ("other", "is_partial"), [("b.x.example", False), ("away.x.example", True)]
+)
+async def test_a_route_over_smarthosts_does_so_too(other: str, is_partial: bool) -> None:
+    hosts = (Smarthost("a.x.example"), Smarthost(other))
+    async with Zone(PARTIAL) as zone:
+        route = await router(zone).find(EgressPath("relay:a/b", hosts), "any.example")
+    assert isinstance(route, Route)
+    assert route.is_partial is is_partial
+
+
 async def test_smarthosts_may_be_anywhere_and_are_tried_in_order() -> None:
     hosts = (
         Smarthost("smart.test", 26, priority=2),

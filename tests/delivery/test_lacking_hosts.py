@@ -1,17 +1,20 @@
 """Hosts that lack an extension that a message needs (RFC 6531, RFC 1870): another host may do."""
 
 import ssl
+import time
 from contextlib import AsyncExitStack
 
 import pytest
 
+from postroad.delivery.client.outages import NetworkPath
 from postroad.delivery.client.peer import Timeouts
 from postroad.delivery.routing.routes import MailHost
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.spool.record import QueuedRecipient
-from postroad.testing.peers.mx import ScriptedMx
+from postroad.testing.peers.mx import HANG_UP, ScriptedMx
 from postroad.testing.processes.attempts import Bench, summary
+from postroad.testing.queue.queued_mail import now
 
 UTF8 = {
     "smtputf8": True,
@@ -70,14 +73,53 @@ async def test_of_a_host_that_turns_us_away_nobody_knows_what_it_takes(
 
 
 @LACKS
-async def test_a_host_that_does_not_answer_keeps_no_mail_that_the_others_cannot_take(
-    words: tuple[str, ...], mail: Mail, status: str
+@pytest.mark.parametrize("first", [True, False])
+async def test_mail_waits_for_a_host_that_is_away_until_its_lifetime_is_over(
+    words: tuple[str, ...], mail: Mail, status: str, first: bool
 ) -> None:
     async with ScriptedMx() as gone:
         port = gone.port
     async with ScriptedMx(extensions=words) as lacking:
-        ended = await Bench().attempt(lacking, port, **mail)
-    assert summary(ended) == [("Bounced", status, "mx0")]
+        hosts = (lacking, port) if first else (port, lacking)
+        ended = await Bench().attempt(*hosts, **mail)
+        over = await Bench().attempt(*hosts, deadline=now(), **mail)
+    name = f"mx{int(not first)}"
+    assert summary(ended) == [("Deferred", f"4{status[1:]}", name)]
+    assert "the other hosts could not be asked" in ended.outcomes[0].text
+    assert summary(over) == [("Bounced", status, name)]
+
+
+@LACKS
+async def test_mail_waits_for_a_host_that_is_skipped_because_it_was_away(
+    words: tuple[str, ...], mail: Mail, status: str
+) -> None:
+    bench = Bench()
+    async with ScriptedMx(extensions=words) as lacking, ScriptedMx() as able:
+        bench.context.outages.fails(NetworkPath("127.0.0.1", able.port), time.monotonic())
+        ended = await bench.attempt(lacking, able, **mail)
+    assert able.connections == 0
+    assert summary(ended) == [("Deferred", f"4{status[1:]}", "mx0")]
+
+
+@LACKS
+async def test_mail_waits_for_a_host_that_cannot_be_looked_up_for_now(
+    words: tuple[str, ...], mail: Mail, status: str
+) -> None:
+    async with ScriptedMx(extensions=words) as lacking:
+        ended = await Bench(is_partial=True).attempt(lacking, **mail)
+        over = await Bench(is_partial=True).attempt(lacking, deadline=now(), **mail)
+    assert summary(ended) == [("Deferred", f"4{status[1:]}", "mx0")]
+    assert summary(over) == [("Bounced", status, "mx0")]
+
+
+@LACKS
+async def test_mail_waits_for_a_host_whose_session_was_lost(
+    words: tuple[str, ...], mail: Mail, status: str
+) -> None:
+    lost = ScriptedMx(lambda line, _: HANG_UP if line[:4] == b"MAIL" else None)
+    async with ScriptedMx(extensions=words) as lacking, lost:
+        ended = await Bench().attempt(lacking, lost, **mail)
+    assert summary(ended) == [("Deferred", f"4{status[1:]}", "mx0")]
 
 
 async def test_no_other_address_of_a_host_that_cannot_take_it_is_tried() -> None:

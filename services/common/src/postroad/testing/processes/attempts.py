@@ -34,7 +34,11 @@ class Nobody:
 
 
 class Bench:
-    """The context of attempts, and a queue in memory."""
+    """
+    The context of attempts, and a queue in memory.
+
+    `is_partial`: the domain has other hosts, which are not known for now.
+    """
 
     def __init__(
         self,
@@ -44,8 +48,10 @@ class Bench:
         login: Credentials | None = None,
         ca_file: str | None = None,
         long_enough: timedelta = LONG_ENOUGH,
+        is_partial: bool = False,
         **limits: int,
     ) -> None:
+        self._is_partial = is_partial
         self.spool = MemorySpool()
         self.consumer: MemoryConsumer = self.spool.take(
             pool="default", room=10, room_bytes=1_000_000
@@ -83,7 +89,7 @@ class Bench:
         await put(self.spool, **({"recipients": recipients} | record))  # type: ignore[arg-type]
         [leased] = await first(self.consumer, 1)
         waiting = WaitingRecord(leased, self.egress_path)
-        route = Route("site", hosts)
+        route = Route("site", hosts, self._is_partial)
         connection = SiteConnection[Attempt](self.context, self.site, Nobody())
         attempt = Attempt(self.context, waiting, route, connection)
         ended = await attempt.run()

@@ -14,6 +14,7 @@ lives would never end.
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 
 from postroad.delivery import metrics
@@ -108,8 +109,8 @@ class Attempt:
             left = await self._try(target[0], endpoint or self._endpoints.of(target), left)
             endpoint = None
         if left:
-            found = self._standing.of(left, others=self._candidates.are_left)
-            self._ended.outcomes |= found
+            final = self._candidates.are_exhausted or datetime.now(UTC) >= self._record.deadline
+            self._ended.outcomes |= self._standing.of(left, final=final)
 
     def _pending(self) -> list[int]:
         """Return who is to be tried: where an attempt goes on, who was not tried in it yet."""

@@ -41,6 +41,8 @@ class Candidates:
             targets.sort(key=lambda target: _place_among(last, target[0].name))
         alive = [target for target in targets if not is_dead(target)] if is_dead else targets
         self._left: list[Target] = alive or targets
+        self._route = route
+        self._lacking: set[MailHost] = set()
         self._tries = 0
         self._verdicts = 0
         self.first: Target | None = self._left[0] if self._left else None
@@ -63,12 +65,13 @@ class Candidates:
         self._tries -= 1
 
     @property
-    def are_left(self) -> bool:
-        """Whether there are addresses that were not tried."""
-        return bool(self._left)
+    def are_exhausted(self) -> bool:
+        """Whether each host of the domain, tried or not, is known not to take the mail at all."""
+        return not self._route.is_partial and self._lacking.issuperset(self._route.hosts)
 
     def drop(self, host: MailHost) -> None:
         """A host cannot take the mail at all: none of its addresses is tried."""
+        self._lacking.add(host)
         self._left = [target for target in self._left if target[0] is not host]
 
     def leave(self, host: MailHost) -> None:

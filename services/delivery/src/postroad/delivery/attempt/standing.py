@@ -5,12 +5,14 @@ Host after host is tried, and each may say something: what tells most of the mai
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from postroad.delivery.outcome import Outcome, OutcomeKind, deferred
+from postroad.delivery.outcome import Outcome, OutcomeKind, cut, deferred
 from postroad.mail.status import EnhancedStatus
 
 UNREACHABLE = EnhancedStatus(4, 4, 1)
 
+_OTHERS = "the other hosts could not be asked"
 _NOBODY = deferred("no address of the hosts can be tried from here", status=UNREACHABLE)
 
 
@@ -27,10 +29,22 @@ class Standing:
             if before is None or _weight(outcome) >= _weight(before):
                 self._outcomes[number] = outcome
 
-    def of(self, numbers: Iterable[int], *, others: bool) -> dict[int, Outcome]:
-        """Return what stands for recipients; nothing is final where `others` were not asked."""
+    def of(self, numbers: Iterable[int], *, final: bool) -> dict[int, Outcome]:
+        """
+        Return what stands for recipients.
+
+        What a host lacks stands for good only if it is `final`: other hosts have been asked, or the
+        mail's lifetime is over.
+        """
         found = {number: self._outcomes.get(number, _NOBODY) for number in numbers}
-        return {n: each.put_off() for n, each in found.items()} if others else found
+        return found if final else {number: _open(each) for number, each in found.items()}
+
+
+def _open(outcome: Outcome) -> Outcome:
+    """Return an outcome while another host may decide otherwise."""
+    if outcome.kind is not OutcomeKind.BOUNCED:
+        return outcome
+    return replace(outcome.put_off(), text=cut(f"{outcome.text}; {_OTHERS}"))
 
 
 def _weight(outcome: Outcome) -> int:

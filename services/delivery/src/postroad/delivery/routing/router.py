@@ -192,7 +192,9 @@ class Router:
                 trouble = replace(why, reason=f"{smarthost.host}: {why.reason}")
         if not hosts:
             return trouble
-        return Route(egress_path.name, distinct(hosts))
+        # Somebody has named the others, so they may yet be found.
+        is_partial = len(hosts) < len(egress_path.smarthosts)
+        return Route(egress_path.name, distinct(hosts), is_partial)
 
     async def _mx_route(self, domain: str, asker: Asker) -> Route | NoRoute:
         settings = self._settings

@@ -36,10 +36,15 @@ class MailHost:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The hosts to try, and the site, to which the limits apply."""
+    """
+    The hosts to try, and the site, to which the limits apply.
+
+    `is_partial` says that there may be other hosts, which cannot be found for now.
+    """
 
     site: str
     hosts: tuple[MailHost, ...]
+    is_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +166,15 @@ def mx_route(
 
     `implicit` says that there are no MX records and the domain itself is the host (RFC 5321 §5.1).
     """
-    usable = (
+    found = [
         MailHost(name, port, usable_addresses(answers[name], rules))
         for name in names
         if name in answers
-    )
-    hosts = distinct(usable)[:MAX_HOSTS]
+    ]
+    hosts = distinct(found)[:MAX_HOSTS]
     if hosts:
-        return Route(roll_up(names), hosts)
+        unfound = any(not (host.addresses or answers[host.name].is_complete) for host in found)
+        return Route(roll_up(names), hosts, is_partial=unfound or len(found) < len(names))
     return _no_host(names, answers, implicit=implicit)
 
 
