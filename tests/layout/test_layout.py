@@ -6,7 +6,9 @@ hides all the others, and one in `operator/` shadows a module of Python itself.
 """
 
 import ast
+import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +111,19 @@ def test_what_decides_reads_no_clock() -> None:
             and node.func.attr in {"now", "utcnow", "today"}
         ]
     assert read == [], "take the time as an argument"
+
+
+def test_a_folder_says_what_goes_in_and_what_comes_out() -> None:
+    shipped = [path for path in sources() if not path.is_relative_to(ROOT / HARNESS_ROOT)]
+    modules = Counter(path.parent for path in shipped if path.name != "__init__.py")
+    silent = []
+    for folder in sorted(folder for folder, count in modules.items() if count > 1):
+        text = (folder / "__init__.py").read_text(encoding="utf-8")
+        title, *paragraphs = (ast.get_docstring(ast.parse(text)) or "").split("\n\n")
+        told = any(re.match(r"In:\s.+\sOut:\s.+", each, re.DOTALL) for each in paragraphs)
+        if "\n" in title or not told or text.count("\n") < 5:
+            silent.append(named(folder))
+    assert silent == [], "one line of what it is; then `In: … Out: …`, from whom and to whom"
 
 
 def test_a_folder_can_be_looked_over() -> None:

@@ -3,4 +3,7 @@
 
 A selection says which mail is meant. An order is stored in the cluster, and the delivery processes
 carry it out.
+
+In: options that select mail, and a cluster. Out: lists of mail and orders on the terminal, and
+orders in the cluster.
 """
