@@ -204,12 +204,12 @@ async def test_the_queue_of_one_machine_has_gauges(
         while True:  # they are counted every five seconds
             _, page = await asyncio.to_thread(get, relay.addresses["http"], "/metrics")
             found = gauges(page, "postroad_queue_")
-            if found["postroad_queue_waiting,scheduled"] == 2:
+            if found["postroad_queue_waiting,deferred"] == 2:
                 break
             await asyncio.sleep(0.2)
-    assert found["postroad_queue_oldest_seconds,scheduled"] > 0
+    assert found["postroad_queue_oldest_seconds,deferred"] > 0
     assert found["postroad_queue_oldest_seconds,held"] == 0
-    assert found["postroad_queue_ready,express"] == 0
+    assert found["postroad_queue_ready,transactional"] == 0
     assert found["postroad_queue_storage_used_bytes"] > 0
     assert found["postroad_queue_storage_used_bytes"] < found["postroad_queue_storage_limit_bytes"]
     series = r'^postroad_queue_publish_records_sum{process="(\w+)-\d"} (\d+)'

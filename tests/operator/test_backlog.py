@@ -17,7 +17,7 @@ def test_a_pool_without_mail_has_a_number() -> None:
     ready = {("other", TrafficClass.BULK): 2, ("bulk", TrafficClass.EXPRESS): 3}
     assert as_json(Backlog(ready, 0, 0), {"default": 0, "bulk": 0, "eu": 0}) == {
         "ready": 5,
-        "readyExpress": 3,
+        "readyTransactional": 3,
         "readyBulk": 2,
         "pools": {"default": 2, "bulk": 3, "eu": 0, "other": 2},
     }
@@ -49,6 +49,6 @@ async def test_who_stands_by_answers_and_shows_no_gauges() -> None:
     status, said = counts.page()
     assert (status, said) == (
         200,
-        {"ready": 0, "readyExpress": 0, "readyBulk": 0, "pools": {"default": 0, "bulk": 0}},
+        {"ready": 0, "readyTransactional": 0, "readyBulk": 0, "pools": {"default": 0, "bulk": 0}},
     )
     assert 'postroad_queue_waiting{kind="held"} 77.0' in exposition()

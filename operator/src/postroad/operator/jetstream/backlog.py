@@ -68,10 +68,15 @@ def as_json(backlog: Backlog, pools: Mapping[str, int]) -> dict[str, object]:
     Mail of any other pool also counts for `default`, which delivers it. Otherwise `default` would
     not be started for this mail when it is scaled to zero.
     """
-    express = backlog.of_class(TrafficClass.EXPRESS)
+    transactional = backlog.of_class(TrafficClass.EXPRESS)
     bulk = backlog.of_class(TrafficClass.BULK)
     found = backlog.by_pool()
     taken_over = sum(number for pool, number in found.items() if pool not in pools)
     told = {**pools, **found}
     told[DEFAULT_POOL] = told.get(DEFAULT_POOL, 0) + taken_over
-    return {"ready": express + bulk, "readyExpress": express, "readyBulk": bulk, "pools": told}
+    return {
+        "ready": transactional + bulk,
+        "readyTransactional": transactional,
+        "readyBulk": bulk,
+        "pools": told,
+    }

@@ -1,4 +1,8 @@
-"""The two classes of mail: express (transactional) and bulk. Bulk never delays express mail."""
+"""
+The two classes of mail: transactional and bulk. Bulk never delays transactional mail.
+
+What is stored says `x` for transactional mail, from *express*, and so does the code.
+"""
 
 from enum import StrEnum
 
@@ -8,3 +12,8 @@ class TrafficClass(StrEnum):
 
     EXPRESS = "x"
     BULK = "b"
+
+    @property
+    def word(self) -> str:
+        """The class as users read it: transactional or bulk; in manifests with a capital."""
+        return "bulk" if self is TrafficClass.BULK else "transactional"

@@ -21,7 +21,7 @@ _GROUP = Group(
 READY = _GROUP.gauge(
     "postroad_queue_ready",
     "Records in the queue that may be tried now, by class.",
-    labels={"class": ("express", "bulk")},
+    labels={"class": tuple(traffic_class.word for traffic_class in TrafficClass)},
     watch="Steady growth: more delivery processes are needed, or next hops are slow.",
 )
 POOL_READY = _GROUP.gauge(
@@ -33,19 +33,19 @@ POOL_READY = _GROUP.gauge(
 )
 WAITING = _GROUP.gauge(
     "postroad_queue_waiting",
-    "Records in the queue that wait: `scheduled` for their next try, or `held` until a person"
+    "Records in the queue that wait: `deferred` for their next try, or `held` until a person"
     " decides or the hold ends.",
-    labels={"kind": ("scheduled", "held")},
+    labels={"kind": (WaitKind.SCHEDULED.word, WaitKind.HELD.word)},
     watch="`held` above 0: a person should decide, see `postroad queue list --held`.",
 )
 OLDEST = _GROUP.gauge(
     "postroad_queue_oldest_seconds",
     "Age of the oldest record by its state, in seconds since its message arrived; 0 when there is"
-    " none. If more than a thousand records of one stream are scheduled, only those stored longest"
+    " none. If more than a thousand records of one stream are deferred, only those stored longest"
     " ago are looked at.",
-    labels={"kind": ("ready", "scheduled", "held")},
+    labels={"kind": tuple(kind.word for kind in WaitKind)},
     watch="`ready` above a few minutes: no delivery process takes the mail, or they are too slow."
-    " `scheduled` above some hours: a destination has not taken mail for long, see"
+    " `deferred` above some hours: a destination has not taken mail for long, see"
     " `postroad status`.",
 )
 STORAGE_USED = _GROUP.gauge(
@@ -58,8 +58,6 @@ STORAGE_LIMIT = _GROUP.gauge(
     "Storage that the queue may use, on all servers together; 0 when it is not known.",
 )
 
-_CLASSES = {TrafficClass.EXPRESS: "express", TrafficClass.BULK: "bulk"}
-
 
 class BacklogGauges:
     """Sets the gauges; a pool that once had mail is shown at 0 when it is empty."""
@@ -69,13 +67,13 @@ class BacklogGauges:
 
     def show(self, backlog: Backlog, now: datetime) -> None:
         """Set the gauges to a backlog as of `now`."""
-        for traffic_class, label in _CLASSES.items():
-            READY.labels(label).set(backlog.of_class(traffic_class))
-        WAITING.labels("scheduled").set(backlog.scheduled)
-        WAITING.labels("held").set(backlog.held)
+        for traffic_class in TrafficClass:
+            READY.labels(traffic_class.word).set(backlog.of_class(traffic_class))
+        WAITING.labels(WaitKind.SCHEDULED.word).set(backlog.scheduled)
+        WAITING.labels(WaitKind.HELD.word).set(backlog.held)
         for kind in WaitKind:
             arrival = backlog.oldest.get(kind, now)
-            OLDEST.labels(kind.name.lower()).set(max(0.0, (now - arrival).total_seconds()))
+            OLDEST.labels(kind.word).set(max(0.0, (now - arrival).total_seconds()))
         pools = backlog.by_pool()
         self._pools |= pools.keys()
         for pool in self._pools:

@@ -14,6 +14,11 @@ class WaitKind(StrEnum):
     SCHEDULED = "s"
     HELD = "h"
 
+    @property
+    def word(self) -> str:
+        """The state as users read it: ready, deferred or held."""
+        return "deferred" if self is WaitKind.SCHEDULED else self.name.lower()
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:

@@ -26,7 +26,7 @@ from postroad.spool.interface import Queued
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 
-STATES = {WaitKind.READY: "ready", WaitKind.SCHEDULED: "deferred", WaitKind.HELD: "held"}
+STATES = {kind: kind.word for kind in WaitKind}
 _LOOKED_AT = 2000  # records that a listing reads at least, to find the oldest
 _COLUMNS = (
     Column("QUEUE ID"),
@@ -213,7 +213,7 @@ def row(queued: Queued) -> dict[str, object]:
         "reverse_path": str(record.reverse_path or ""),
         "domain": record.domain,
         "site": record.site,
-        "class": record.traffic_class.name.lower(),
+        "class": record.traffic_class.word,
         "pool": record.pool,
         "client": record.origin.client,
         "recipients": [

@@ -197,7 +197,7 @@ class JetStreamBrowser:
             except ClaimLost:
                 break  # it has fired meanwhile, so the server is firing again
         if renewed:
-            log.warning("overdue mail was scheduled again", count=renewed)
+            log.warning("overdue mail was given a new time", count=renewed)
         return renewed
 
     async def _renew(self, queued: Queued, due: datetime) -> None:
