@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.ingress.acceptance.intake import Intake
+from postroad.ingress.acceptance.incoming import IncomingMessage
 from postroad.ingress.acceptance.transaction import Transaction
 from postroad.ingress.admission import ListenerKind, Sender
 from postroad.ingress.session import wire
@@ -159,15 +159,15 @@ async def test_content_that_comes_in_tiny_pieces_takes_little_more_memory_than_i
         smtputf8=False,
         recipients={Mailbox("known", "here.example"): domain.egress_path},
     )
-    intake = Intake(scene.server.tools, transaction, lambda: None)
+    incoming = IncomingMessage(scene.server.tools, transaction, lambda: None)
     lines = [b"%x\r\n" % (number % 16) for number in range(40_000)]
     tracemalloc.start()
     try:
         for line in lines:
-            await intake.add(bytes(bytearray(line)))  # an object of its own, as from a socket
+            await incoming.add(bytes(bytearray(line)))  # an object of its own, as from a socket
         taken, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert taken < 2 * intake.size
-    assert (await intake.finish(bare=False)).is_positive
+    assert taken < 2 * incoming.size
+    assert (await incoming.finish(bare=False)).is_positive
     assert await scene.body() == b"".join(lines)

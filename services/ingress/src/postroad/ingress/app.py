@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from postroad.ingress.acceptance.intake import IntakeContext
+from postroad.ingress.acceptance.incoming import AcceptanceTools
 from postroad.ingress.acceptance.quotas import Quotas
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
@@ -48,7 +48,7 @@ async def build(process: Process, settings: IngressSettings) -> None:
     quotas = Quotas(spool.usage)
     process.on_stop("quotas", quotas.close)
     process.spawn("quotas", quotas.run())
-    tools = IntakeContext(
+    tools = AcceptanceTools(
         spool=spool,
         quotas=quotas,
         limits=within_descriptors(settings.limit),

@@ -22,7 +22,7 @@ from postroad.delivery.routing.questions.lines import Asker
 from postroad.delivery.routing.resolver import Resolver
 from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.sites.pool import SessionPool
-from postroad.ingress.acceptance.intake import IntakeContext
+from postroad.ingress.acceptance.incoming import AcceptanceTools
 from postroad.ingress.acceptance.quotas import Allowed, Quotas
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
@@ -189,7 +189,7 @@ class IngressProcess(RunningProcess):
         spool.on_accept = quotas.storing
         self._spawn(quotas.run())
         limits = IngressLimits(inline_size=ByteSize(1024))
-        tools = IntakeContext(spool, quotas, limits, NAME, self.simulated.name)
+        tools = AcceptanceTools(spool, quotas, limits, NAME, self.simulated.name)
         server = Server(
             tools,
             Logins(Passwords(KEYRINGS[Reader.INGRESS]), tools),

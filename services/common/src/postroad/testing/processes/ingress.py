@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from postroad.ingress.acceptance.intake import IntakeContext
+from postroad.ingress.acceptance.incoming import AcceptanceTools
 from postroad.ingress.acceptance.quotas import Quotas
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
@@ -166,7 +166,7 @@ async def start_ingress(
     configuration = Configuration(used, {Reader.INGRESS: KEYRINGS[Reader.INGRESS]})
     certificate = self_signed(tls, "relay.test")
     quotas = Quotas(used.usage)
-    tools = IntakeContext(
+    tools = AcceptanceTools(
         spool=used,
         quotas=quotas,
         limits=dataclasses.replace(IngressLimits(), **limits),  # type: ignore[arg-type]

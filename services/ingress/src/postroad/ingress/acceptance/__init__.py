@@ -1,7 +1,7 @@
 """
 From an accepted envelope and its content to records in the queue, with quotas and history.
 
-`intake` takes the content, `quotas` spends, `records` and `provenance` make what is stored, and
+`incoming` takes the content, `quotas` spends, `records` and `provenance` make what is stored, and
 `history` tells what was accepted and refused.
 
 In: an accepted envelope and its content in pieces, from `session`; the configuration. Out: records

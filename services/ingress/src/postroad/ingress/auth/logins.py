@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from weakref import WeakValueDictionary
 
 from postroad.ingress import metrics, replies
-from postroad.ingress.acceptance.intake import IntakeContext
+from postroad.ingress.acceptance.incoming import AcceptanceTools
 from postroad.ingress.auth.brake import Brake, Guess
 from postroad.ingress.auth.neighbours import Neighbours
 from postroad.ingress.auth.sasl import Passwords, PasswordsBusy
@@ -37,7 +37,7 @@ class LoginRefused:
 class Logins:
     """The logins of one process."""
 
-    def __init__(self, passwords: Passwords, tools: IntakeContext) -> None:
+    def __init__(self, passwords: Passwords, tools: AcceptanceTools) -> None:
         limits = tools.limits
         self._passwords = passwords
         self._shared = SharedCounts(

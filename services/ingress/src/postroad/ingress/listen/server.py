@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from postroad.ingress import metrics, replies
 from postroad.ingress.acceptance.history import Refusal
-from postroad.ingress.acceptance.intake import IntakeContext
+from postroad.ingress.acceptance.incoming import AcceptanceTools
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.connections.table import Connections, ConnectionSlot, Full
@@ -54,7 +54,7 @@ class Server:
 
     def __init__(
         self,
-        tools: IntakeContext,
+        tools: AcceptanceTools,
         logins: Logins,
         configuration: Configuration,
         tls: ssl.SSLContext | None,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from postroad.ingress.acceptance.intake import Intake
+from postroad.ingress.acceptance.incoming import IncomingMessage
 from postroad.ingress.acceptance.transaction import Transaction
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.session.host import SessionServer
@@ -68,7 +68,7 @@ class ClientConnection(Protocol):
     async def line(self) -> str:
         """Return the client's next line for AUTH; CommandSyntaxError when it is not ASCII."""
 
-    async def content(self, intake: Intake) -> Reply:
+    async def content(self, incoming: IncomingMessage) -> Reply:
         """Take a message's content up to its end and return the reply to its final dot."""
 
     async def start_tls(self) -> None:

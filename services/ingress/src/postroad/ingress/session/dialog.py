@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 
 from postroad.ingress import replies
 from postroad.ingress.acceptance.history import Refusal
-from postroad.ingress.acceptance.intake import Intake
+from postroad.ingress.acceptance.incoming import IncomingMessage
 from postroad.ingress.acceptance.provenance import client_name
 from postroad.ingress.acceptance.transaction import Transaction
 from postroad.ingress.session.client import ClientConnection, Hangup, Identity
@@ -189,8 +189,8 @@ class Dialog:
             if tracing.enabled():
                 span.set({"client.address": transaction.client_info.peer})
             judge_again = partial(self._mail_commands.judged_again, transaction)
-            intake = Intake(self._host.tools, transaction, judge_again)
-            reply = await self._connection.content(intake)
+            incoming = IncomingMessage(self._host.tools, transaction, judge_again)
+            reply = await self._connection.content(incoming)
             if not reply.is_positive:
                 span.fail(str(reply))
             return reply

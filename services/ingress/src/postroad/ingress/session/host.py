@@ -3,7 +3,7 @@
 import ssl
 from typing import Protocol
 
-from postroad.ingress.acceptance.intake import IntakeContext
+from postroad.ingress.acceptance.incoming import AcceptanceTools
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.connections.table import ConnectionSlot
@@ -22,7 +22,7 @@ class Guest(Protocol):
 class SessionServer(Protocol):
     """The server, as its connections see it."""
 
-    tools: IntakeContext
+    tools: AcceptanceTools
     logins: Logins
     tls: ssl.SSLContext | None
     insecure_auth: bool

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from postroad.ingress import metrics, replies
 from postroad.ingress.acceptance.history import Refusal
-from postroad.ingress.acceptance.intake import Intake
+from postroad.ingress.acceptance.incoming import IncomingMessage
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.connections.table import ConnectionSlot
 from postroad.ingress.session import handshake
@@ -50,7 +50,7 @@ class SmtpSession(Wire):
         "_conduct",
         "_dialog",
         "_handling",
-        "_intake",
+        "_incoming",
         "address",
         "client_info",
         "kind",
@@ -71,7 +71,7 @@ class SmtpSession(Wire):
         self._conduct = Conduct(host.tools.limits)
         self._handling: asyncio.Task[None] | None = None
         self._dialog: Dialog | None = None
-        self._intake: Intake | None = None
+        self._incoming: IncomingMessage | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the session, unless the client has left already."""
@@ -194,7 +194,7 @@ class SmtpSession(Wire):
         octets = super().held()
         if self._dialog is not None:
             octets += self._dialog.held
-        return octets + (self._intake.held if self._intake is not None else 0)
+        return octets + (self._incoming.held if self._incoming is not None else 0)
 
     def has_room(self) -> bool:
         """Whether the session may take more memory."""
@@ -211,36 +211,36 @@ class SmtpSession(Wire):
             raise CommandSyntaxError("too long, or not ASCII")
         return said.line.decode("ascii")
 
-    async def content(self, intake: Intake) -> Reply:
+    async def content(self, incoming: IncomingMessage) -> Reply:
         """Take a message's content up to its end and return the reply to its final dot."""
         conversation = self.conversation
-        self.in_content, self._intake = True, intake
+        self.in_content, self._incoming = True, incoming
         try:
             while True:
                 said = conversation.next_event()
                 if isinstance(said, ContentPiece):
                     piece, self.storing, bare = said
                     if piece:
-                        await intake.add(piece)
+                        await incoming.add(piece)
                         self.earn(len(piece))
-                        if intake.size > NOTABLE and intake.held > self.place.held:
+                        if incoming.size > NOTABLE and incoming.held > self.place.held:
                             self.settle()
                     if self.storing:
-                        return await intake.finish(bare=bare)
+                        return await incoming.finish(bare=bare)
                 if self.host.scarce:
-                    await self._spare_memory(intake)
+                    await self._spare_memory(incoming)
                 if said is None:
                     await self.more()
         except BaseException:
-            await intake.abort()
+            await incoming.abort()
             raise
         finally:
-            self.in_content, self.storing, self._intake = False, False, None
+            self.in_content, self.storing, self._incoming = False, False, None
 
-    async def _spare_memory(self, intake: Intake) -> None:
+    async def _spare_memory(self, incoming: IncomingMessage) -> None:
         # A small message passes: what its envelope takes is free again behind it.
-        if intake.size > NOTABLE and not self.has_room():
-            await intake.refuse(replies.MEMORY_SCARCE)
+        if incoming.size > NOTABLE and not self.has_room():
+            await incoming.refuse(replies.MEMORY_SCARCE)
 
     def _know_client(self) -> None:
         """Know the client's address and TLS, and nothing that it has said."""

@@ -2,9 +2,9 @@
 Takes the content of a message, and stores its records in the queue.
 
 Content up to the inline size stays in memory. Larger content goes to the blob store as it arrives,
-so a message needs a limited amount of memory, whatever its size. When the content is complete, the
-intake looks for a mail loop and spends quotas. Then it stores all records of the message, or none.
-The reply is 250 only after the queue's acknowledgement.
+so a message needs a limited amount of memory, whatever its size. When the content is complete, it
+is searched for a mail loop, and quotas are spent. Then all records of the message are stored, or
+none. The reply is 250 only after the queue's acknowledgement.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,8 +49,8 @@ _NOT_STORED = (
 
 
 @dataclass(slots=True)
-class IntakeContext:
-    """What all intakes of a process share."""
+class AcceptanceTools:
+    """What all incoming messages of a process share."""
 
     spool: Spool
     quotas: Quotas
@@ -69,7 +69,7 @@ class IntakeContext:
         self.rejections = Rejections(self.limits.rejections_per_network, shared)
 
 
-class Intake:
+class IncomingMessage:
     """
     One message that is being received: `add` its content, then `finish`, or `abort`.
 
@@ -79,7 +79,7 @@ class Intake:
 
     def __init__(
         self,
-        tools: IntakeContext,
+        tools: AcceptanceTools,
         transaction: Transaction,
         judge_again: Callable[[], Reply | None],
     ) -> None:
