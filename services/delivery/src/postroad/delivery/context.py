@@ -11,6 +11,7 @@ from postroad.delivery.disposition.dsn import Notifier
 from postroad.delivery.disposition.settlement import SettlementContext
 from postroad.delivery.order_counts import OrderCounts
 from postroad.delivery.routing.router import Router
+from postroad.delivery.routing.sources import MissingSources
 from postroad.delivery.sites.pool import SessionPool
 from postroad.policy.model import RetrySchedule
 from postroad.queue.configuration import Configuration
@@ -33,6 +34,7 @@ class AttemptContext:
     endpoints: EndpointRegistry = field(default_factory=EndpointRegistry)
     ca_file: str | None = None  # authorities to trust in addition to the system's
     outages: Outages = field(default_factory=Outages)
+    missing_sources: MissingSources = field(default_factory=MissingSources)
     long_enough: timedelta = LONG_ENOUGH  # after which an attempt ends between two transactions
 
 

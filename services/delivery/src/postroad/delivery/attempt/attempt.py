@@ -32,8 +32,13 @@ from postroad.delivery.context import AttemptContext
 from postroad.delivery.disposition.table import Step
 from postroad.delivery.outcome import Outcome
 from postroad.delivery.routing.routes import MailHost, Route
+from postroad.delivery.routing.sources import suiting
 from postroad.delivery.sites.waiting import WaitingRecord
+from postroad.policy.model import Source
 from postroad.spool.record import QueueRecord, RecipientState
+from postroad.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -73,13 +78,19 @@ class Attempt:
         self._standing = Standing()
         self._share = Share(0, 0.0)
         self._began = 0.0
-        self._endpoints = AttemptEndpoints(context, waiting)
-        source = waiting.source.address if waiting.source else None
+        self._context = context
+        self._begin_from(waiting.source)
+
+    def _begin_from(self, source: Source | None) -> None:
+        """Begin with the first address that can be tried from a source."""
+        context = self._context
+        self._endpoints = AttemptEndpoints(context, self.waiting)
         # There are few, and many attempts.
         is_dead = self._endpoints.is_dead if context.outages else None
         # A host that perhaps took the mail and did not say so would do it again.
         last = self._record.doubtful_hosts
-        self._candidates = Candidates(route, source, is_dead, last=last)
+        address = source.address if source else None
+        self._candidates = Candidates(self.route, address, is_dead, last=last)
 
     @property
     def known(self) -> AttemptResult:
@@ -166,10 +177,33 @@ class Attempt:
             if error.is_untried:
                 self._candidates.untried()
             self._standing.add(left, error.outcome)
+            if error.lacks_source:
+                self._change_source(error.outcome.text)
             return None
         finally:  # what was decided stays so when the rest is broken off
             self._take_down(turn, endpoint)
         return turn
+
+    def _change_source(self, reason: str) -> None:
+        """Go on from another source of the egress path, if this machine has its address."""
+        lacked, now = self.waiting.source, time.monotonic()
+        missing, egress_path = self._context.missing_sources, self.waiting.egress_path
+        if lacked is None or lacked.address is None:
+            return
+        if missing.fails(lacked.address, now):
+            log.warning(
+                "a source address is not on this machine; other sources are used, if there are any",
+                source=lacked.name,
+                address=lacked.address,
+                egress_path=egress_path.name,
+                reason=reason,
+            )
+        other = suiting(lacked, egress_path.sources, self.route.hosts, missing, now)
+        if other is None or missing.has(other, now):
+            self._candidates.end()
+            return
+        self.waiting.source = other
+        self._begin_from(other)
 
     def _take_down(self, turn: Turn, endpoint: Endpoint) -> None:
         verdict = turn.verdict

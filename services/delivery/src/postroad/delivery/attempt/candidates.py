@@ -74,6 +74,10 @@ class Candidates:
         self._lacking.add(host)
         self._left = [target for target in self._left if target[0] is not host]
 
+    def end(self) -> None:
+        """No other address can be tried."""
+        self._left = []
+
     def leave(self, host: MailHost) -> None:
         """A host has said "not now" about the mail: its other addresses come last."""
         self._verdicts += 1

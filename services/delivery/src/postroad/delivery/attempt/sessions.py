@@ -13,7 +13,7 @@ from postroad.delivery.attempt.outgoing import Load
 from postroad.delivery.attempt.standing import UNREACHABLE
 from postroad.delivery.attempt.verdict import LOST
 from postroad.delivery.client.endpoint import Endpoint
-from postroad.delivery.client.network import HostUnreachable, NetworkError
+from postroad.delivery.client.network import HostUnreachable, NetworkError, SourceUnusable
 from postroad.delivery.client.opening import is_nobody_there, open_session
 from postroad.delivery.client.outages import NetworkPath
 from postroad.delivery.client.peer import Peer, SessionError, SessionRefused
@@ -28,13 +28,17 @@ class NotOpenedError(Exception):
     """
     An address gave no session: what that means for the recipients.
 
-    `is_untried`: nothing was sent to it, as there is no way there from here.
+    `is_untried`: nothing was sent to it, as there is no way there from here. `lacks_source`: since
+    this machine does not have the source address.
     """
 
-    def __init__(self, outcome: Outcome, *, is_untried: bool = False) -> None:
+    def __init__(
+        self, outcome: Outcome, *, is_untried: bool = False, lacks_source: bool = False
+    ) -> None:
         super().__init__(outcome.text)
         self.outcome = outcome
         self.is_untried = is_untried
+        self.lacks_source = lacks_source
 
 
 class SiteSessions:
@@ -74,8 +78,13 @@ class SiteSessions:
             metrics.NOT_OPENED.inc()
             reason = f"{peer.host} ({peer.address}): {error}"
             outcome = deferred(reason, status=UNREACHABLE, host=peer.host)
-            raise NotOpenedError(outcome, is_untried=isinstance(error, HostUnreachable)) from error
+            raise NotOpenedError(
+                outcome,
+                is_untried=isinstance(error, HostUnreachable),
+                lacks_source=isinstance(error, SourceUnusable),
+            ) from error
         outages.answers(path)
+        self._context.missing_sources.works(peer.source)
         metrics.OPENED.inc()
         return session
 

@@ -8,6 +8,8 @@ when its peer hangs up. Errors come out as one small tree; no OSError passes thi
 import asyncio
 import errno
 import ipaddress
+import os
+import socket
 import ssl
 import time
 from typing import cast
@@ -29,6 +31,10 @@ class NetworkError(Exception):
 
 class HostUnreachable(NetworkError):
     """No packet could be sent to the address: it says nothing about who is there."""
+
+
+class SourceUnusable(HostUnreachable):
+    """This machine does not have the source address: it says nothing about any host."""
 
 
 class TlsFailed(NetworkError):
@@ -227,7 +233,7 @@ def server_name(host: str, *, verify: bool) -> str | None:
 async def connect(
     address: str, port: int, *, source: str | None = None, timeout: float
 ) -> Connection:
-    """Connect to an IP address; NetworkError says why it cannot be, NoRoute that it never can."""
+    """Connect to an IP address; NetworkError says why it cannot be."""
     loop = asyncio.get_running_loop()
     began = time.monotonic()
     try:
@@ -238,11 +244,24 @@ async def connect(
     except TimeoutError as error:
         raise NetworkError(f"no connection in {timeout:g} s") from error
     except OSError as error:
+        if source is not None and error.errno in _NO_ROUTE and _is_missing(source):
+            raise SourceUnusable(f"source address {source}: {os.strerror(error.errno)}") from error
         unroutable = error.errno in _NO_ROUTE and time.monotonic() - began < _AT_ONCE
         if unroutable or error.errno in _OURS:
             raise HostUnreachable(_reason(error)) from error
         raise NetworkError(_reason(error)) from error
     return connection
+
+
+def _is_missing(source: str) -> bool:
+    """Whether no socket can be bound to an address of this machine."""
+    family = socket.AF_INET6 if ":" in source else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((source, 0))
+    except OSError as error:
+        return error.errno in _NO_ROUTE
+    return False
 
 
 def _reason(error: Exception) -> str:

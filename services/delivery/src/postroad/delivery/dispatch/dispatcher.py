@@ -7,6 +7,7 @@ the same endpoint, its envelope is sent together with the end of the message bef
 
 import asyncio
 import math
+import time
 
 from postroad.delivery import metrics
 from postroad.delivery.attempt.attempt import Attempt, AttemptResult
@@ -201,8 +202,11 @@ class SiteDispatcher:
         route: Route,
         connection: SiteConnection[Attempt],
     ) -> Attempt:
-        waiting.source = suiting(waiting.source, waiting.egress_path.sources, route.hosts)
-        return Attempt(self._context.attempts, waiting, route, connection)
+        attempts, sources = self._context.attempts, waiting.egress_path.sources
+        waiting.source = suiting(
+            waiting.source, sources, route.hosts, attempts.missing_sources, time.monotonic()
+        )
+        return Attempt(attempts, waiting, route, connection)
 
     def succeed(
         self, site: Site, connection: SiteConnection[Attempt], endpoint: Endpoint
