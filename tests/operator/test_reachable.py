@@ -74,6 +74,24 @@ async def test_another_greeting_is_not_repeated(greeting: bytes) -> None:
         assert "xxx" not in found.message
 
 
+async def test_one_that_takes_no_more_connections_for_now_is_reachable() -> None:
+    """Delivery may have all the connections that it allows."""
+    async with server(b"421 4.3.2 one connection only, secret\r\n") as (port, _):
+        found = await try_relay(relay(port))
+        assert (found.status, found.reason) == (Truth.TRUE, "Busy")
+        assert "for now" in found.message
+        assert "secret" not in found.message
+        assert (await try_relay(relay(1, port))).reason == "Busy"
+        async with server(b"220 hello\r\n") as (other, _):
+            assert (await try_relay(relay(port, other))).reason == "Greeted"
+
+
+@pytest.mark.parametrize("greeting", [b"4\r\n", b"4211 what\r\n", b"42x no\r\n"])
+async def test_what_is_no_reply_is_no_greeting(greeting: bytes) -> None:
+    async with server(greeting) as (port, _):
+        assert (await try_relay(relay(port))).reason == "NotGreeted"
+
+
 async def test_nobody_at_home() -> None:
     found = await try_relay(relay(1))
     assert (found.status, found.reason) == (Truth.FALSE, "ConnectionRefused")

@@ -9,6 +9,7 @@ not: else the status would tell who is there.
 
 import asyncio
 import random
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,6 +25,8 @@ EVERY = timedelta(minutes=10)
 PAUSE = timedelta(seconds=10)  # between two Relays
 _PATIENCE = 10.0  # seconds for one host
 _HOSTS = 3  # of one Relay
+_BUSY = "Busy"
+_NOT_NOW = re.compile(rb"4[0-9][0-9](?:[ -]|\r?\n)")
 
 AddressOf = Callable[[str], Awaitable[str]]
 
@@ -80,7 +83,11 @@ class SmarthostProbe:
 async def try_relay(
     relay: Relay, address_of: AddressOf = as_named, walls: DeniedNetworks = EVERYWHERE
 ) -> Judgement:
-    """Return whether at least one of a Relay's smarthosts greets."""
+    """
+    Return whether at least one of a Relay's smarthosts answers.
+
+    One that greets with 4yz does: it may allow no more connections than delivery has open.
+    """
     way = relay.egress_path
     hosts = sorted(way.smarthosts, key=lambda host: host.priority)[:_HOSTS]
     troubles = [
@@ -89,6 +96,9 @@ async def try_relay(
     if any(reason == "" for reason, _ in troubles):
         message = "a smarthost greets"
         return Judgement(Type.REACHABLE, Truth.TRUE, "Greeted", message)
+    busy = next((message for reason, message in troubles if reason == _BUSY), None)
+    if busy is not None:
+        return Judgement(Type.REACHABLE, Truth.TRUE, _BUSY, busy)
     reason, message = troubles[0]
     return Judgement(Type.REACHABLE, Truth.FALSE, reason, message)
 
@@ -132,6 +142,8 @@ async def _greeting(
             line = await reader.readline()
         except ValueError:
             line = b""  # no end within 2048 octets: no greeting
+        if _NOT_NOW.match(line):  # it is there, and busy, perhaps with our own mail
+            return _BUSY, f"{where} answers, but takes no connection for now (4yz)"
         if not line.startswith(b"220"):
             return "NotGreeted", f"{where} takes connections and does not greet with 220"
         writer.write(b"QUIT\r\n")
