@@ -120,6 +120,15 @@ FIELDS = [
         "  mx: {}\n  egress:\n    sources:\n    - {name: a, address: 192.0.2.300}",
         "8: spec.egress.sources[0].address: '192.0.2.300' is not an IP address; write 192.0.2.10",
     ),
+    *(
+        (
+            "Relay",
+            f"  mx: {{}}\n  egress:\n    sources:\n    - {{name: a, address: '{address}'}}",
+            f"8: spec.egress.sources[0].address: '{address}' is not the address of one machine;"
+            " write 192.0.2.10",
+        )
+        for address in ("0.0.0.0", "::", "::ffff:0.0.0.0", "224.0.0.1", "ff02::1")
+    ),
     (
         "Relay",
         "  mx: {}\n  egress: {sources: [{name: a}, {name: a}]}",

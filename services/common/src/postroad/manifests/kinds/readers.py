@@ -114,9 +114,12 @@ def read_host(text: str) -> str:
     return read_domain(text)
 
 
-def read_ip(text: str) -> str:
-    """Read an IP address; an IPv4-mapped one is IPv4."""
+def read_source(text: str) -> str:
+    """Read the IP address of one machine; an IPv4-mapped one is IPv4."""
     try:
-        return str(unmapped(ipaddress.ip_address(text)))
+        address = unmapped(ipaddress.ip_address(text))
     except ValueError:
         raise ValueError(f"{shown(text)} is not an IP address; write 192.0.2.10") from None
+    if address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255":
+        raise ValueError(f"{shown(text)} is not the address of one machine; write 192.0.2.10")
+    return str(address)

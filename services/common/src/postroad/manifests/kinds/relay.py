@@ -24,10 +24,10 @@ from postroad.manifests.kinds.types import (
     Duration,
     EhloName,
     Factor,
-    IpAddress,
     MessageRate,
     PoolName,
     ResourceName,
+    SourceAddress,
     Switch,
     Within,
 )
@@ -81,7 +81,7 @@ class EgressSource(Part):
 
     name: ResourceName
     """Name of the source in logs and metrics."""
-    address: IpAddress | None = None
+    address: SourceAddress | None = None
     """Local IP address of outgoing connections. Default: the system chooses."""
     ehlo: EhloName | None = None
     """Host name in EHLO. Default: that of the process."""

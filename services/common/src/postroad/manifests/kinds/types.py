@@ -43,10 +43,10 @@ from postroad.manifests.kinds.readers import (
     read_domain_pattern,
     read_host,
     read_host_name,
-    read_ip,
     read_network,
     read_rate,
     read_size,
+    read_source,
     shown,
 )
 from postroad.policy.model import Rate
@@ -214,8 +214,8 @@ ManifestHostName = Annotated[
     _reads(read_host, "a host name or IP address"),
     _text_schema("host name or IP address", HOST, maxLength=255),
 ]
-IpAddress = Annotated[
+SourceAddress = Annotated[
     str,
-    _reads(read_ip, "an IP address"),
+    _reads(read_source, "an IP address"),
     _text_schema("IP address", IP_ADDRESS, maxLength=45),
 ]
