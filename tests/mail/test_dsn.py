@@ -186,6 +186,13 @@ def test_a_long_reply_is_folded() -> None:
     assert about["Diagnostic-Code"].split() == ["smtp;", *said.split()]
 
 
+def test_folding_breaks_no_word() -> None:
+    link = f"https://host.example/{'a-b' * 30}"
+    recipient = replace(REPORT.recipients[0], diagnostic=f"550 blocked, see {link} for the reason")
+    octets = compose(replace(REPORT, recipients=(recipient,)))
+    assert octets.count(link.encode()) == 2, "for people, and in Diagnostic-Code"
+
+
 def test_a_reply_beyond_ascii_is_told_in_seven_bits() -> None:
     refused = replace(REFUSED, diagnostic="550 5.1.1 unbekannter Empfänger, größe 0")
     report = replace(REPORT, recipients=(refused,))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from enum import StrEnum
+from textwrap import wrap
 
 from postroad.mail.address import Mailbox
 from postroad.mail.status import EnhancedStatus
@@ -207,14 +208,9 @@ def _folded(field: str) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    lines, line = [], ""
-    for word in text.split():
-        if line and len(line) + len(word) >= width:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    return [*lines, line]
+    """Return the lines of a text, broken at blanks only; a longer word has a line of its own."""
+    words = " ".join(text.split())
+    return wrap(words, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _returned_header(header: bytes) -> _Encoded:
