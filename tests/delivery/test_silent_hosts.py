@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from postroad.delivery.sites import pace
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import EgressPath, RetrySchedule, SiteLimits, Smarthost, TlsMode
 from postroad.spool.memory.spool import MemorySpool
@@ -43,6 +44,50 @@ async def test_mail_for_other_sites_goes_on(phase: str, sites: int, mails: int) 
                 await send(spool, *(f"{n}@good.test" for n in range(10)))
                 await good.received(10)
         assert not mute.messages
+
+
+def hanging_in(phase: str, fell_silent: asyncio.Event, hanging: list[bytes]) -> ScriptedMx:
+    """Return a host that is fast until it falls silent, and then is silent in a phase."""
+
+    def script(line: bytes, _: int) -> bytes | None:
+        if not fell_silent.is_set() or not line.startswith(phase.encode()):
+            return None
+        hanging.append(line)
+        return SILENCE
+
+    return ScriptedMx(script)
+
+
+@pytest.mark.parametrize("phase", ["MAIL", "RCPT", "DATA", "."])
+@pytest.mark.parametrize("kinds", [[TrafficClass.EXPRESS], list(TrafficClass)])
+async def test_mail_for_other_sites_goes_on_when_fast_ones_fall_silent(
+    phase: str, kinds: list[TrafficClass], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    They had as many attempts as there are places, and kept them for minutes.
+
+    It takes as long as a site may say nothing before it counts as silent.
+    """
+    monkeypatch.setattr(pace, "QUICK", 3.0)  # ten seconds
+    spool = MemorySpool()
+    names = [f"mute{number}" for number in range(30)]
+    fell_silent, hanging = asyncio.Event(), list[bytes]()
+    async with ScriptedMx() as good, hanging_in(phase, fell_silent, hanging) as mute:
+        egress_paths = {f"{name}_test": through(name, mute) for name in names}
+        await publish(spool, good_test=through("good", good), **egress_paths)
+        async with delivering(spool, room=150, finish=0.1), asyncio.timeout(patient(30)):
+            await send(spool, "first@good.test")
+            await send(spool, *(f"{n}@{name}.test" for n in range(6) for name in names))
+            await good.received(1)
+            await mute.received(180)
+            fell_silent.set()
+            for kind in kinds:
+                mails = (f"{n}@{name}.test" for n in range(8) for name in names)
+                await send(spool, *mails, traffic_class=kind)
+            await send(spool, *(f"{n}@good.test" for n in range(10)))
+            await good.received(11)
+            assert len(hanging) <= 75, "half of the places; a third, and some first attempts"
+        assert len(mute.messages) == 180
 
 
 async def test_large_mail_for_silent_sites_leaves_octets_to_others() -> None:

@@ -170,6 +170,34 @@ def test_mail_is_parked_the_longer_the_longer_a_site_stands_still() -> None:
     assert max(park(room, 500, 1300.0)) == 900.0
 
 
+def test_mail_that_comes_again_to_a_site_that_fell_silent_is_parked_for_longer() -> None:
+    """However fast it was, and although nothing else waits."""
+    room = site(room=1000)
+    now = at_work(room, 400, seconds=3)
+    for _ in range(20):
+        room.add(waiting("a"), now)
+        begin(room, now)
+        room.occupy()
+    parked = [min(park(room, 10, now + seconds)) for seconds in (15, 30, 60)]
+    assert parked == [15.0, 30.0, 60.0]
+
+
+def test_a_site_does_not_move_because_its_silent_attempts_are_given_up() -> None:
+    room = site(room=1000)
+    now = at_work(room, 400, seconds=3)
+    for each in ("a", "b"):
+        room.add(waiting(each), now)
+    two = [begin(room, now) for _ in range(2)]
+    room.occupy()
+    for given_up in two:
+        room.ended(given_up, now + 30.0, 30.0, silence=30.0)
+        assert not room.moves(now + 30.0)
+    for second in range(6):
+        room.add(waiting("a"), now + 40.0 + second)
+        work(room, now + 40.0 + second, 0.1)
+    assert room.moves(now + 46.0), "its host is back"
+
+
 def test_the_pace_is_that_of_a_site_at_work() -> None:
     room = site(room=1000)
     for second in (86_400, 90_000):  # the clock has been running, and the site was idle between

@@ -70,6 +70,7 @@ class Attempt:
     ) -> None:
         self.waiting = waiting
         self.route = route
+        self.silence = 0.0  # seconds without a sign of its host at its end
         self._long_enough = context.long_enough.total_seconds()
         self._load = Load(context.spool, context.consumer, waiting)
         self._record: QueueRecord = waiting.leased.record
@@ -107,6 +108,7 @@ class Attempt:
         try:
             await self._walk()
         finally:
+            self.silence = time.monotonic() - self.moved_at
             for outcome in self._ended.outcomes.values():
                 metrics.OUTCOMES[outcome.kind].inc()
         return self._ended

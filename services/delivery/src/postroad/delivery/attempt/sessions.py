@@ -60,13 +60,12 @@ class SiteSessions:
         await self._context.pool.make_room(
             {site.key: site.limiter, site.total.claimed_as: site.total.limiter}
         )
-        timeouts = self._context.timeouts
-        if site.is_hurried(time.monotonic()):
-            timeouts = timeouts.hurried
         outages, path = self._context.outages, NetworkPath(peer.address, peer.port, peer.source)
         outages.tries(path, time.monotonic())
         try:
-            session = await open_session(peer, timeouts, tls_failed=tls_failed)
+            session = await open_session(
+                peer, self._context.timeouts, tls_failed=tls_failed, is_hurried=self._is_hurried
+            )
         except SessionRefused as error:
             outages.answers(path)
             metrics.NOT_OPENED.inc()
@@ -87,6 +86,10 @@ class SiteSessions:
         self._context.missing_sources.works(peer.source)
         metrics.OPENED.inc()
         return session
+
+    def _is_hurried(self) -> bool:
+        """Whether the site's hosts have shorter timeouts, because others need the places."""
+        return self._site.shares.is_scarce and not self._site.moves(time.monotonic())
 
     def keep(self, session: Session, endpoint: Endpoint, load: Load) -> None:
         """Let a session idle for the next message, or say goodbye on it."""

@@ -7,7 +7,8 @@ that the dialog is over, and says in which phase.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from postroad.delivery.client.network import Connection, NetworkError, TlsFailed
 from postroad.delivery.client.peer import SessionError, SessionLost, Timeouts
@@ -18,20 +19,34 @@ from postroad.smtp.client import Answered, ClientConversation, Phase
 from postroad.smtp.errors import RemoteProtocolError
 from postroad.smtp.reply import Reply
 
+T = TypeVar("T")
+
+
+def unhurried() -> bool:
+    """Return that a peer has all the time of RFC 5321."""
+    return False
+
 
 class Conversation:
     """
     One connection with the conversation on it.
 
     `credentials` are those that the session is for. What the peer says never shows them, from its
-    greeting on: it may have heard them in a session before.
+    greeting on: it may have heard them in a session before. `is_hurried` is asked at any time,
+    during waits too, whether the peer has the hurried times.
     """
 
     def __init__(
-        self, connection: Connection, timeouts: Timeouts, credentials: Credentials | None = None
+        self,
+        connection: Connection,
+        timeouts: Timeouts,
+        credentials: Credentials | None = None,
+        *,
+        is_hurried: Callable[[], bool] = unhurried,
     ) -> None:
         self.connection = connection
         self.timeouts = timeouts
+        self._is_hurried = is_hurried
         self._redaction = Redaction(credentials) if credentials is not None else None
         self.conversation = ClientConversation(self.redacted)
         self._answers: list[Answered] = []
@@ -64,13 +79,11 @@ class Conversation:
         if not data:
             return
         self.write(data)
-        timeout = self.timeouts.of(Phase.CONTENT)
         try:
-            async with asyncio.timeout(timeout):
-                await self.connection.drained()
+            await self._in_time(Phase.CONTENT, time.monotonic(), self._drained)
         except TimeoutError as error:
             if self.connection.usable:  # else it has spoken instead of reading
-                reason = f"no progress in {timeout:g} s"
+                reason = f"no progress in {error} s"
                 raise self.lost(Phase.CONTENT, reason, Answer.SILENT) from error
         except NetworkError as error:
             raise self.lost(Phase.CONTENT, str(error), _answer(error)) from error
@@ -98,22 +111,49 @@ class Conversation:
     async def _listen(self, ahead: bool) -> None:
         conversation = self.conversation
         phase = conversation.waiting_for or Phase.QUIT
-        timeout = left = self.timeouts.of_ahead if ahead else self.timeouts.of(phase)
         began = time.monotonic()
         try:
             while True:
                 if conversation.over:
                     closed = NetworkError("the server has closed the session")
                     raise conversation.fault or closed
-                self._answers = conversation.receive(await self.connection.read(left))
+                read = self.connection.read
+                self._answers = conversation.receive(await self._in_time(phase, began, read, ahead))
                 if self._answers:
                     return
-                left = timeout - (time.monotonic() - began)
         except TimeoutError as error:
-            reason = f"no answer in {timeout:g} s"
+            reason = f"no answer in {error} s"
             raise self.lost(phase, f"{reason}{self._but()}", Answer.SILENT) from error
         except (NetworkError, RemoteProtocolError) as error:
             raise self.lost(phase, f"{error}{self._but()}", _answer(error)) from error
+
+    async def _in_time(
+        self,
+        phase: Phase,
+        began: float,
+        wait: Callable[[float], Awaitable[T]],
+        ahead: bool = False,
+    ) -> T:
+        """
+        Return what `wait` returns, which gets the seconds that it may take.
+
+        TimeoutError with the time of the phase, if that is over. It may become shorter meanwhile.
+        """
+        while True:
+            waited = time.monotonic() - began
+            hurries = waited >= self.timeouts.of_hurry and self._is_hurried()
+            timeouts = self.timeouts.hurried if hurries else self.timeouts
+            timeout = timeouts.of_ahead if ahead else timeouts.of(phase)
+            left = timeout - waited
+            try:
+                return await wait(min(left, timeouts.of_hurry))
+            except TimeoutError as error:
+                if left <= timeouts.of_hurry:
+                    raise TimeoutError(f"{timeout:g}") from error
+
+    async def _drained(self, timeout: float) -> None:
+        async with asyncio.timeout(timeout):
+            await self.connection.drained()
 
     def _but(self) -> str:
         passed_over = self.conversation.passed_over

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Callable
 from functools import partial
 
-from postroad.delivery.client.conversation import Conversation
+from postroad.delivery.client.conversation import Conversation, unhurried
 from postroad.delivery.client.network import NetworkError, TlsFailed, connect
 from postroad.delivery.client.peer import (
     LoginUnavailable,
@@ -33,19 +33,26 @@ class _TlsGaveWay(Exception):
     """TLS failed, and may be done without."""
 
 
-async def open_session(peer: Peer, timeouts: Timeouts, *, tls_failed: str = "") -> Session:
+async def open_session(
+    peer: Peer,
+    timeouts: Timeouts,
+    *,
+    tls_failed: str = "",
+    is_hurried: Callable[[], bool] = unhurried,
+) -> Session:
     """
     Open a session as far as MAIL; Refused, SessionLost, TlsUnavailable or NetworkError if not.
 
     Opportunistic TLS that fails is tried without, on a new connection; Required and Verified never
     fall back. `tls_failed`: why it failed in a session before, which was too late to be seen here.
+    `is_hurried` says at any time whether the peer has the hurried times.
     """
     if not tls_failed:
         try:
-            return await _opened(peer, timeouts)
+            return await _opened(peer, timeouts, is_hurried)
         except _TlsGaveWay as error:
             tls_failed = str(error)
-    return await _opened(peer, timeouts, tls_failed=tls_failed)
+    return await _opened(peer, timeouts, is_hurried, tls_failed=tls_failed)
 
 
 def is_nobody_there(error: SessionError | NetworkError) -> bool:
@@ -55,14 +62,17 @@ def is_nobody_there(error: SessionError | NetworkError) -> bool:
     return isinstance(error, NetworkError)
 
 
-async def _opened(peer: Peer, timeouts: Timeouts, *, tls_failed: str = "") -> Session:
+async def _opened(
+    peer: Peer, timeouts: Timeouts, is_hurried: Callable[[], bool], *, tls_failed: str = ""
+) -> Session:
     connection = await connect(
         peer.address,
         peer.port,
         source=peer.source,
         timeout=timeouts.of(Phase.CONNECT),
     )
-    opening = _Opening(peer, Conversation(connection, timeouts, peer.credentials))
+    dialog = Conversation(connection, timeouts, peer.credentials, is_hurried=is_hurried)
+    opening = _Opening(peer, dialog)
     try:
         await opening.go_through(tls=not tls_failed)
     except (SessionRefused, SessionLost) as error:

@@ -11,8 +11,6 @@ from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
 
-_HURRIED = timedelta(seconds=30)
-
 
 @dataclass(frozen=True)
 class Timeouts:
@@ -26,6 +24,7 @@ class Timeouts:
     final_dot: timedelta = timedelta(minutes=10)
     farewell: timedelta = timedelta(seconds=5)
     ahead: timedelta = timedelta(seconds=5)  # an envelope that went ahead: our own wager
+    hurry: timedelta = timedelta(seconds=30)  # where others need the place
 
     def of(self, phase: Phase) -> float:
         """Return a phase's timeout in seconds."""
@@ -33,12 +32,21 @@ class Timeouts:
 
     @cached_property
     def hurried(self) -> "Timeouts":
-        """The times given to a host that has shown nothing yet, while others need its places."""
+        """
+        The times of a host that does not move while others need its places.
+
+        All are shorter but the one after the final dot: who takes long then gets the mail twice.
+        """
         shortest = {
-            name: min(getattr(self, name), _HURRIED)
-            for name in ("connect", "greeting", "command", "data")
+            name: min(getattr(self, name), self.hurry)
+            for name in ("connect", "greeting", "command", "data", "block")
         }
         return replace(self, **shortest)
+
+    @cached_property
+    def of_hurry(self) -> float:
+        """The seconds that every phase has, whoever needs the place."""
+        return self.hurry.total_seconds()
 
     @cached_property
     def of_ahead(self) -> float:

@@ -15,7 +15,6 @@ from postroad.delivery.attempt.connection import SiteConnection
 from postroad.delivery.client.endpoint import Endpoint
 from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.assigner import Assigner
-from postroad.delivery.dispatch.lines import relay_object
 from postroad.delivery.dispatch.parking.parking import Parking
 from postroad.delivery.dispatch.settler import Settler
 from postroad.delivery.disposition.unattempted import for_all, nowhere
@@ -58,6 +57,7 @@ class SiteDispatcher:
         self._settler = settler
         self._tasks = tasks
         self._parking = parking
+        self._line: dict[Site, None] = {}  # sites that wait for places
         self.stopping = False  # begin no more attempts
 
     def pump(self, site: Site) -> None:
@@ -80,6 +80,9 @@ class SiteDispatcher:
                 self.sharing.ask(site.total)
                 return
             now = loop.time()
+            if not site.has_place(now):
+                self._line.setdefault(site)
+                return
             start = site.next_start(now)
             if start > now:
                 site.total.waits(site)
@@ -92,9 +95,19 @@ class SiteDispatcher:
             site.begin(first, now)
             self._tasks.spawn(self._work(site, first))
 
-    def probe(self, site: Site, now: float) -> None:
-        """Start one more connection if mail waits and the ones in use show no progress."""
-        if site.probes(now):
+    def go_on(self, site: Site, now: float) -> None:
+        """
+        Start connections for mail that waited for places.
+
+        If those in use show no progress, one more than before is started.
+        """
+        site.probes(now)
+        self._pump(site)
+
+    def _pump_next(self) -> None:
+        """Let the first site that waits for places have those that are free; it may wait again."""
+        if self._line:
+            self._line.pop(site := next(iter(self._line)))
             self._pump(site)
 
     def _pump_later(self, site: Site, seconds: float) -> None:
@@ -123,15 +136,17 @@ class SiteDispatcher:
                 while attempt is not None:
                     await self._carry_out_guarded(site, attempt)
                     now = loop.time()
-                    site.ended(attempt.waiting, now, now - began)
+                    site.ended(attempt.waiting, now, now - began, silence=attempt.silence)
                     attempt, began = connection.advance(), now
                     if site.waiting and site.has_slot:
                         self.pump(site)
+                    self._pump_next()
                 waiting = self._next(site, loop.time())
         finally:
             site.vacate()
             metrics.CONNECTIONS.dec()
             self.pump(site)
+            self._pump_next()
             if not site.waiting and not self.stopping:
                 self._parking.look(site)
             while (heir := site.heir) is not None:  # the site that has these hosts now
@@ -140,7 +155,9 @@ class SiteDispatcher:
 
     def _next(self, site: Site, now: float) -> WaitingRecord | None:
         """Take the next record for a connection, None if the connection is to end."""
-        if self.stopping or site.next_start(now) > now or site.makes_way or site.has_too_many:
+        if self.stopping or site.next_start(now) > now or not site.has_place(now):
+            return None
+        if site.makes_way or site.has_too_many:
             return None
         waiting = site.next()
         if waiting is not None:
@@ -155,7 +172,7 @@ class SiteDispatcher:
             attempt = await self._attempt(site, waiting, connection)
         finally:
             if attempt is None:
-                site.leaves(waiting)
+                site.leaves(waiting, asyncio.get_running_loop().time())
                 site.take_back(waiting)
         return attempt
 
@@ -220,7 +237,9 @@ class SiteDispatcher:
             return None
         now = asyncio.get_running_loop().time()
         route = self._known(site, waiting)
-        if not isinstance(route, Route) or route.site != site.name or site.downtime.lasts(now):
+        if not isinstance(route, Route) or route.site != site.name:
+            return None
+        if site.downtime.lasts(now) or not site.has_place(now):
             return None
         attempt = self._attempt_at(site, waiting, route, connection)
         if attempt.endpoint is not endpoint or not self._context.consumer.fresh(waiting.leased):
@@ -303,14 +322,4 @@ class SiteDispatcher:
         elif ended.asked or (ended.peers and len(egress_path.sources) < 2):
             # If one of several sources cannot reach the site, the site may still be up.
             reason = next(iter(ended.outcomes.values())).text
-            site.downtime.begins(reason, now, egress_path.retry.first.total_seconds())
-            seconds = round(site.downtime.until - now, 1)
-            log.info(
-                "a site is down; delivery to it pauses",
-                site=site.name,
-                relay_object=relay_object(egress_path),
-                seconds=seconds,
-                reason=reason,
-            )
-            for waiting in site.empty():
-                self._parking.suspend(site, waiting, now)
+            self._parking.pause(site, egress_path, reason, now)

@@ -109,7 +109,7 @@ class Worker:
             for site in self._sites:
                 self._parking.park_surplus(site, now)
                 self._parking.look(site)
-                self._dispatcher.probe(site, now)
+                self._dispatcher.go_on(site, now)
             self._renewal.go_on()
             self._parking.forget(now)
             self._renewal.forget(now)

@@ -39,8 +39,15 @@ class Pace:
         """Note that nothing waits: from now on the rate is limited by the arriving mail."""
         self._since = 0.0
 
-    def ends(self, now: float, seconds: float) -> None:
-        """Note that an attempt ended in any way, and how long it took."""
+    def ends(self, now: float, seconds: float, *, silence: float = 0.0) -> None:
+        """
+        Note that an attempt ended in any way, how long it took, and how long its host was silent.
+
+        If that was long, we gave it up, and the site does not move because of that.
+        """
+        if silence > QUICK:
+            self._took = max(self._took or 0.0, seconds)
+            return
         self._last = now
         if self._took is None:  # the time before the first end does not count
             self._took = seconds

@@ -12,9 +12,10 @@ it. If the site is faster than that, more is recalled, so that the room does not
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from postroad.delivery.sites.concurrency import INITIAL
+from postroad.delivery.sites.under_way import PlacesUnderWay
 
 _LEAST_SHARE = 15  # a site that does not move needs no more than a fifteenth of all places
 _FEW = 4  # a quarter of the room is few places
@@ -28,12 +29,16 @@ class Shares:
     The `most` places of a process; a record takes one or several (`spool.room`).
 
     `held` is the number of places that will not be free soon, `sites` the number of sites with such
-    places.
+    places. `under_way` counts those of the attempts.
     """
 
     most: int
     held: int = 0
     sites: int = 0
+    under_way: PlacesUnderWay = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.under_way = PlacesUnderWay(self.most)
 
     def recount(self, held: Iterable[int]) -> None:
         """Set the counts from the places of each site that will not be free soon."""
@@ -62,8 +67,8 @@ class Shares:
 
     @property
     def is_scarce(self) -> bool:
-        """Whether there are so many slow sites that each has fewer places than connections."""
-        return self.fair < min(INITIAL, self.least)
+        """Whether slow sites are so many, or have so much under way, that others need places."""
+        return self.fair < min(INITIAL, self.least) or self.under_way.is_scarce
 
     def allowance(self, held: int, *, young: bool) -> int:
         """Return how many places a site that does not move, and holds `held` now, may hold."""

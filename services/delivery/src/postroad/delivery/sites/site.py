@@ -29,6 +29,7 @@ from postroad.delivery.sites.limits import SiteLimiter
 from postroad.delivery.sites.pace import QUICK, Pace
 from postroad.delivery.sites.shares import Shares, may_wait, recallable, until_turn
 from postroad.delivery.sites.total import SiteTotal
+from postroad.delivery.sites.under_way import SiteUnderWay
 from postroad.delivery.sites.waiting import SiteLines, WaitingRecord
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import SiteLimits, Smarthost
@@ -55,8 +56,11 @@ class Site:
     pace: Pace = field(default_factory=Pace)
     downtime: Downtime = field(default_factory=Downtime)
     timer: float = math.inf  # when to start connections again
-    _under_way: int = 0  # places of records in attempts
+    under_way: SiteUnderWay = field(init=False)
     _counted: SiteLimits | None = None  # the limits counted in the total, while there is mail
+
+    def __post_init__(self) -> None:
+        self.under_way = SiteUnderWay(self.shares.under_way)
 
     @property
     def name(self) -> str:
@@ -111,7 +115,7 @@ class Site:
     @property
     def held(self) -> int:
         """How many places its waiting records and its attempts take."""
-        return self.lines.places + self._under_way
+        return self.lines.places + self.under_way.places
 
     @property
     def idle(self) -> bool:
@@ -131,6 +135,13 @@ class Site:
             limiter.connections > min(limiter.most, self.concurrency.window)
             or self.total.has_too_many
         )
+
+    def has_place(self, now: float) -> bool:
+        """Whether its next record may begin, as far as the places of the process go."""
+        own, first = self.under_way.places, self.first()
+        young = self.pace.is_young(now, idle=not own)
+        places = first.leased.places if first is not None else 0
+        return self.shares.under_way.has_place(own, places, moves=self.moves(now), young=young)
 
     def next_start(self, now: float) -> float:
         """Return when the next message may begin: `now` or later; inf if it needs a slice."""
@@ -155,10 +166,6 @@ class Site:
     def moves(self, now: float) -> bool:
         """Whether attempts end soon here."""
         return self.pace.moves(now, busy=self.limiter.connections > 0)
-
-    def is_hurried(self, now: float) -> bool:
-        """Whether its hosts get shorter timeouts, because others need the places."""
-        return self.shares.is_scarce and not self.moves(now)
 
     def lasting(self, now: float) -> int:
         """Return how many of its places will not be free soon."""
@@ -196,7 +203,7 @@ class Site:
         if not self.moves(now):
             held = self.held
             young = self.pace.is_young(now, idle=not held)
-            return max(0, self.shares.allowance(held, young=young) - self._under_way)
+            return max(0, self.shares.allowance(held, young=young) - self.under_way.places)
         rate = self.rate(now)
         if rate is None:
             return max(1, self.shares.most // 2)
@@ -280,31 +287,31 @@ class Site:
     def begin(self, waiting: WaitingRecord, now: float) -> None:
         """Note that a message begins, after `next` has removed it."""
         waiting.begun = now
-        self._under_way += waiting.leased.places
+        self.under_way.begins(waiting.leased.places, moves=self.moves(now))
         if not waiting.leased.record.resume_from:
             self.limiter.begin(now)
             self.total.begin(now)
         if not self.waiting:
             self.pace.waits_no_more()
 
-    def ended(self, waiting: WaitingRecord, now: float, seconds: float) -> None:
-        """Note that an attempt ended, and how long it took."""
-        self.leaves(waiting)
-        self.pace.ends(now, seconds)
+    def ended(
+        self, waiting: WaitingRecord, now: float, seconds: float, *, silence: float = 0.0
+    ) -> None:
+        """Note that an attempt ended, how long it took, and how long its host was silent."""
+        self.pace.ends(now, seconds, silence=silence)
+        self.leaves(waiting, now)
 
-    def leaves(self, waiting: WaitingRecord) -> None:
+    def leaves(self, waiting: WaitingRecord, now: float) -> None:
         """Note that a record is no longer in an attempt."""
-        self._under_way -= waiting.leased.places
+        self.under_way.ends(waiting.leased.places, moves=self.moves(now))
 
     def park(
         self, traffic_class: TrafficClass, now: float, *, parked: int, longest: float
     ) -> float:
-        """
-        Return for how many seconds to put off a record without room, behind `parked` others.
-
-        It is at least a second, and `longest` at most.
-        """
-        rate = self.rate(now)
+        """Return the seconds, 1 to `longest`, to put off a record for, behind `parked` others."""
+        rate, not_before = self.rate(now), self.limiter.next_start(now) - now
+        if not self.moves(now):  # longer each time
+            not_before = max(not_before, self.pace.still(now) if self.held else _SOON)
         if not rate:  # the site may only be slow to start, as with a late greeting
             longest = min(longest, max(_SOON, _STILL * self.pace.still(now)))
         if rate is None:
@@ -313,12 +320,6 @@ class Site:
             self.lines.before(traffic_class) + parked,
             room=self.room(now) / self._each,
             rate=rate,
-            not_before=self.limiter.next_start(now) - now,
+            not_before=not_before,
             longest=longest,
         )
-
-    def may_be_forgotten(self, now: float) -> bool:
-        """Whether only its pace would be lost if the site were forgotten."""
-        if not self.idle or self.downtime.lasts(now):
-            return False
-        return not self.limiter.remembers(now) and not self.total.limiter.remembers(now)

@@ -179,12 +179,14 @@ class Sites:
     def count_shares(self, now: float) -> None:
         """Count the places of each site that will not be free soon."""
         self._counted = now
+        for site in (*self, *self._withdrawn):
+            site.under_way.recount(moves=site.moves(now))
         self._shares.recount(site.lasting(now) for site in self)
 
     def forget(self, now: float) -> None:
         """Forget sites that have had no mail for a while; with many sites, at once."""
         self._withdrawn = [site for site in self._withdrawn if site.limiter.connections]
-        idle = [site for site in self if site.may_be_forgotten(now)]
+        idle = [site for site in self if _may_be_forgotten(site, now)]
         kept = _REMEMBERED if len(idle) <= _MANY else 0.0
         for site in idle:
             if now - site.pace.since > kept:
@@ -195,6 +197,13 @@ class Sites:
         site.total.members -= 1
         if not site.total.members:
             del self._totals[site.name]
+
+
+def _may_be_forgotten(site: Site, now: float) -> bool:
+    """Whether only its pace would be lost if a site were forgotten."""
+    if not site.idle or site.downtime.lasts(now):
+        return False
+    return not site.limiter.remembers(now) and not site.total.limiter.remembers(now)
 
 
 def _names(site: Site) -> list[str]:

@@ -16,11 +16,13 @@ from datetime import UTC, datetime
 
 from postroad.delivery import metrics
 from postroad.delivery.context import WorkerContext
+from postroad.delivery.dispatch.lines import relay_object
 from postroad.delivery.dispatch.parking.parked import Parked, ParkedMail, SiteKey
 from postroad.delivery.dispatch.settler import Settler
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.mail.traffic import TrafficClass
+from postroad.policy.model import EgressPath
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.interface import CLAIM_MARGIN, LeasedRecord, Put, Ready
@@ -57,6 +59,19 @@ class Parking:
         """Park the records that exceed a site's room."""
         for waiting in reversed(site.surplus(now)):  # the first first
             self.park(site, waiting, now)
+
+    def pause(self, site: Site, egress_path: EgressPath, reason: str, now: float) -> None:
+        """Note that a site is down, and park what waits for it."""
+        site.downtime.begins(reason, now, egress_path.retry.first.total_seconds())
+        log.info(
+            "a site is down; delivery to it pauses",
+            site=site.name,
+            relay_object=relay_object(egress_path),
+            seconds=round(site.downtime.until - now, 1),
+            reason=reason,
+        )
+        for waiting in site.empty():
+            self.suspend(site, waiting, now)
 
     def suspend(self, site: Site, waiting: WaitingRecord, now: float) -> None:
         """Park a record whose site is down."""
