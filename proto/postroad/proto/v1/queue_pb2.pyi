@@ -95,16 +95,18 @@ class Hold(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., on_expiry: _Optional[str] = ..., note: _Optional[str] = ..., ordered_us: _Optional[int] = ...) -> None: ...
 
 class ChosenSite(_message.Message):
-    __slots__ = ("site", "hosts", "at_us", "number")
+    __slots__ = ("site", "hosts", "at_us", "number", "is_whole")
     SITE_FIELD_NUMBER: _ClassVar[int]
     HOSTS_FIELD_NUMBER: _ClassVar[int]
     AT_US_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
+    IS_WHOLE_FIELD_NUMBER: _ClassVar[int]
     site: str
     hosts: _containers.RepeatedCompositeFieldContainer[ChosenHost]
     at_us: int
     number: int
-    def __init__(self, site: _Optional[str] = ..., hosts: _Optional[_Iterable[_Union[ChosenHost, _Mapping]]] = ..., at_us: _Optional[int] = ..., number: _Optional[int] = ...) -> None: ...
+    is_whole: bool
+    def __init__(self, site: _Optional[str] = ..., hosts: _Optional[_Iterable[_Union[ChosenHost, _Mapping]]] = ..., at_us: _Optional[int] = ..., number: _Optional[int] = ..., is_whole: _Optional[bool] = ...) -> None: ...
 
 class ChosenHost(_message.Message):
     __slots__ = ("name", "addresses")

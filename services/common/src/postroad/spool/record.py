@@ -106,6 +106,7 @@ class ChosenSite:
     hosts: tuple[tuple[str, tuple[str, ...]], ...]  # names and addresses, in the order to try them
     at: datetime
     number: int = 1  # how many sites were chosen since the last attempt
+    is_whole: bool = False  # whether the domain has no other hosts that could not be found
 
 
 _LEFT_OUT = "the reply was too long to be kept"

@@ -9,10 +9,17 @@ def chosen_out(chosen: ChosenSite) -> wire.ChosenSite:
     """Return a chosen site as it is stored."""
     hosts = [wire.ChosenHost(name=name, addresses=each) for name, each in chosen.hosts]
     at_us = microseconds(chosen.at)
-    return wire.ChosenSite(site=chosen.site, hosts=hosts, at_us=at_us, number=chosen.number)
+    return wire.ChosenSite(
+        site=chosen.site,
+        hosts=hosts,
+        at_us=at_us,
+        number=chosen.number,
+        is_whole=chosen.is_whole,
+    )
 
 
 def chosen_in(message: wire.ChosenSite) -> ChosenSite:
     """Return a stored chosen site."""
     hosts = tuple((host.name, tuple(host.addresses)) for host in message.hosts)
-    return ChosenSite(message.site, hosts, moment_of(message.at_us), message.number)
+    at = moment_of(message.at_us)
+    return ChosenSite(message.site, hosts, at, message.number, message.is_whole)

@@ -25,7 +25,8 @@ MOST_CHOICES = 8  # the last one is heeded for days; no more are made before the
 def choose(route: Route, before: ChosenSite | None, now: datetime) -> ChosenSite:
     """Return the choice of a route's site, after the one that was made before."""
     hosts = tuple((host.name, host.addresses) for host in route.hosts)
-    return ChosenSite(route.site, hosts, now, before.number + 1 if before is not None else 1)
+    number = before.number + 1 if before is not None else 1
+    return ChosenSite(route.site, hosts, now, number, is_whole=not route.is_partial)
 
 
 def route_by(
@@ -40,7 +41,7 @@ def route_by(
         return None
     found = ((name, tuple(filter(rules.admit, addresses))) for name, addresses in chosen.hosts)
     hosts = tuple(MailHost(name, port, addresses) for name, addresses in found if addresses)
-    return Route(site, hosts) if hosts else None
+    return Route(site, hosts, is_partial=not chosen.is_whole) if hosts else None
 
 
 def _is_heeded(chosen: ChosenSite, now: datetime) -> bool:
