@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from ipaddress import ip_network
 
@@ -17,6 +18,7 @@ from postroad.policy.walls import DeniedNetworks
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import ChosenSite
+from postroad.spool.wire.chosen_site import chosen_in, chosen_out
 from postroad.testing.peers.dns_server import InTurn, Zone
 from postroad.testing.peers.mx import ScriptedMx
 from postroad.testing.processes.delivery import delivering, history, publish, send
@@ -51,6 +53,16 @@ def test_a_clock_that_is_behind_does_not_make_a_choice_last() -> None:
     chosen = choose(ROUTE, None, now())
     assert heeded(chosen, -29 * SECOND)
     assert not heeded(chosen, -31 * SECOND)
+
+
+def test_a_choice_tells_that_other_hosts_may_be_found_later() -> None:
+    """Else what one host lacks would be the last word, though another was only not found."""
+    for is_partial in (False, True):
+        chosen = choose(replace(ROUTE, is_partial=is_partial), None, now())
+        rules = AddressRules(allow_private=True)
+        route = route_by(chosen_in(chosen_out(chosen)), OTHER, port=25, rules=rules, now=now())
+        assert route is not None
+        assert route.is_partial is is_partial
 
 
 def test_what_was_chosen_for_another_site_is_not_heeded() -> None:
@@ -132,6 +144,25 @@ async def test_what_was_moved_too_often_waits_and_is_delivered(
         await send(process.spool, "1@a.test", site=OTHER, chosen_site=never_heeded)
         assert await process.delivered(1) == [1, 0]
         assert process.moves == 1
+
+
+async def test_mail_whose_look_up_fails_unexpectedly_is_looked_up_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It stayed in the process's hands, untried, until the process ended."""
+    monkeypatch.setattr(lookups, "_SOON", 0.2)  # seconds for which it waits
+    async with one_process([f"MX 10 {SITE}."]) as process:
+        learn = process.spool.sites.learn
+        failures = iter([RuntimeError("the handler is closed")])
+
+        async def fails_once(domain: str, site: str) -> None:
+            for failure in failures:
+                raise failure
+            await learn(domain, site)
+
+        monkeypatch.setattr(process.spool.sites, "learn", fails_once)
+        await send(process.spool, "1@a.test")
+        assert await process.delivered(1) == [1, 0]
 
 
 async def test_sites_of_one_lane_keep_their_limits_while_answers_alternate(

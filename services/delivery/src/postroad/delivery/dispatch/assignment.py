@@ -26,6 +26,7 @@ from postroad.delivery.dispatch.renewal import Renewal
 from postroad.delivery.dispatch.settler import Settler
 from postroad.delivery.disposition.settlement import Settlement
 from postroad.delivery.disposition.unattempted import ends_in_part, for_all, moved, nowhere
+from postroad.delivery.metrics import INTERNAL_ERRORS
 from postroad.delivery.routing.chosen import MOST_CHOICES, choose
 from postroad.delivery.routing.egress_paths import EgressPaths, is_undecided
 from postroad.delivery.routing.lookups import Lookups
@@ -176,6 +177,15 @@ class SiteAssignment:
             self._lookups.leave(leased.record.traffic_class, sender, leased.places, slow=slow)
 
     async def _look_for_route(self, leased: LeasedRecord, egress_path: EgressPath) -> None:
+        """Find a record's route and assign it; what fails unexpectedly, fails for it alone."""
+        try:
+            await self._find_route(leased, egress_path)
+        except Exception:  # without this the record would stay in hand
+            INTERNAL_ERRORS.inc()
+            log.exception("no route was found", record_id=str(leased.record.record_id))
+            self.ask_later(leased, egress_path, "local error")
+
+    async def _find_route(self, leased: LeasedRecord, egress_path: EgressPath) -> None:
         record = leased.record
         route = await self._context.router.find(
             egress_path, record.domain, record.traffic_class, sender_of(record, egress_path)

@@ -161,7 +161,8 @@ async def _ask(
         finally:
             if not client.is_closed:
                 await listening.unsubscribe()
-    except (nats.errors.Error, TimeoutError, OSError) as error:
+    except (nats.errors.Error, TimeoutError, OSError, RuntimeError) as error:
+        # RuntimeError: nats-py writes to uvloop's transport, which is closed already.
         heed_cancellation()
         raise SpoolUnavailable(f"{stream} does not answer") from error
     heed_cancellation()

@@ -87,5 +87,6 @@ async def _close_later(inbox: Inbox) -> None:
 async def _unsubscribe(inbox: Inbox) -> None:
     try:
         await inbox.subscription.unsubscribe()
-    except (nats.errors.Error, OSError, ValueError) as error:
+    except (nats.errors.Error, OSError, ValueError, RuntimeError) as error:
+        # RuntimeError: nats-py writes to uvloop's transport, which is closed already.
         log.debug("a lane's inbox went with its connection", error=str(error))
