@@ -116,10 +116,13 @@ async def test_mail_waits_for_a_host_that_cannot_be_looked_up_for_now(
 async def test_mail_waits_for_a_host_whose_session_was_lost(
     words: tuple[str, ...], mail: Mail, status: str
 ) -> None:
+    """Which of the two hosts is named depends on when the loss is seen."""
     lost = ScriptedMx(lambda line, _: HANG_UP if line[:4] == b"MAIL" else None)
     async with ScriptedMx(extensions=words) as lacking, lost:
         ended = await Bench().attempt(lacking, lost, **mail)
-    assert summary(ended) == [("Deferred", f"4{status[1:]}", "mx0")]
+    [(kind, said, _)] = summary(ended)
+    assert kind == "Deferred"
+    assert said in (f"4{status[1:]}", "4.4.2")
 
 
 async def test_no_other_address_of_a_host_that_cannot_take_it_is_tried() -> None:
