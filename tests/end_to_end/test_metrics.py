@@ -18,6 +18,9 @@ PAGE = Path(__file__).parents[2] / "docs/metrics.md"
 LATER = {  # served once there is something to count
     # One series for each pool in which mail was ready.
     "postroad_queue_pool_ready",
+    # One series for each stream that has failed to store records, and that has refused them.
+    "postroad_queue_publish_failures_total",
+    "postroad_queue_stream_refuses",
     # Commands times reasons are some two hundred series: only those that were counted are served.
     "postroad_ingress_refusals_total",
 }

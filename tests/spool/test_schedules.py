@@ -6,8 +6,8 @@ once, that takes long enough for a test to run in the middle.
 """
 
 import asyncio
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -28,10 +28,10 @@ HOUR = timedelta(hours=1)
 LONG_AGO = now() - HOUR
 
 
-async def renew(spool: JetStreamSpool) -> int:
+async def renew(spool: JetStreamSpool, clock: Callable[[], datetime] = now) -> int:
     """What deliveries do once a minute, each for its lanes."""
     lanes = [f"p{number:02d}" for number in range(spool.layout.lanes)]
-    looks = [spool.waiting.renew_overdue([lane], LONG_AGO, now, pause=0 * SECOND) for lane in lanes]
+    looks = [spool.waiting.renew_overdue([lane], LONG_AGO, clock, pause=0 * SECOND) for lane in lanes]
     return sum(await asyncio.gather(*looks))
 
 
@@ -56,39 +56,43 @@ async def claim(spool: JetStreamSpool, group: Sequence[Queued]) -> None:
 
 
 @pytest.fixture
-async def all_due(spool: JetStreamSpool) -> JetStreamSpool:
-    """A queue whose records have all come due this moment."""
+async def soon_due(spool: JetStreamSpool) -> datetime:
+    """The moment at which all records of the queue come due."""
     due = now() + 8 * SECOND
     for _ in range(RECORDS // AT_ONCE):
         names = (f"b@d{number}.example" for number in range(AT_ONCE))  # in all lanes
         await asyncio.gather(*(put(spool, name, place=Scheduled(due)) for name in names))
     assert await states(spool) == {WaitKind.SCHEDULED: RECORDS}
-    await asyncio.sleep((due - now()).total_seconds())
-    return spool
+    return due
 
 
-async def test_what_comes_due_while_it_is_claimed_is_ready_once(all_due: JetStreamSpool) -> None:
+async def test_what_comes_due_while_it_is_claimed_is_ready_once(
+    spool: JetStreamSpool, soon_due: datetime
+) -> None:
+    await asyncio.sleep((soon_due - now()).total_seconds())
     async with asyncio.timeout(patient(30)):
-        while WaitKind.SCHEDULED in await states(all_due):
-            await claim_all(all_due)
-    assert await states(all_due) == {WaitKind.READY: RECORDS}
+        while WaitKind.SCHEDULED in await states(spool):
+            await claim_all(spool)
+    assert await states(spool) == {WaitKind.READY: RECORDS}
 
 
 async def test_what_fires_while_it_is_renewed_is_ready_once_and_can_be_deferred(
-    all_due: JetStreamSpool, monkeypatch: pytest.MonkeyPatch
+    spool: JetStreamSpool, soon_due: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "OVERDUE", timedelta(0))
-    renewed = 0
+    # It renews some before they fire, and goes on while they do.
+    await asyncio.sleep((soon_due - now() - SECOND / 10).total_seconds())
+    renewed = await renew(spool, clock=lambda: now() + SECOND)
     async with asyncio.timeout(patient(30)):
-        while WaitKind.SCHEDULED in await states(all_due):
-            renewed += await renew(all_due)
+        while WaitKind.SCHEDULED in await states(spool):
+            await asyncio.sleep(0.1)
     assert renewed > 0
-    assert await states(all_due) == {WaitKind.READY: RECORDS}
-    consumer = take(all_due, room=AT_ONCE)  # few in hand, so that no lease runs out here
+    assert await states(spool) == {WaitKind.READY: RECORDS}
+    consumer = take(spool, room=AT_ONCE)  # few in hand, so that no lease runs out here
     later = Scheduled(now() + HOUR)
     deferring = asyncio.create_task(defer_all(consumer, later))
     async with asyncio.timeout(patient(60)):
-        while await states(all_due) != {WaitKind.SCHEDULED: RECORDS}:
+        while await states(spool) != {WaitKind.SCHEDULED: RECORDS}:
             assert not deferring.done(), deferring.exception()
             await asyncio.sleep(0.1)
     deferring.cancel()
