@@ -31,7 +31,9 @@ LONG_AGO = now() - HOUR
 async def renew(spool: JetStreamSpool, clock: Callable[[], datetime] = now) -> int:
     """What deliveries do once a minute, each for its lanes."""
     lanes = [f"p{number:02d}" for number in range(spool.layout.lanes)]
-    looks = [spool.waiting.renew_overdue([lane], LONG_AGO, clock, pause=0 * SECOND) for lane in lanes]
+    looks = [
+        spool.waiting.renew_overdue([lane], LONG_AGO, clock, pause=0 * SECOND) for lane in lanes
+    ]
     return sum(await asyncio.gather(*looks))
 
 
