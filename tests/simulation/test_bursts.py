@@ -17,6 +17,8 @@ from postroad_harness.simulation.quiet import quiet_logs
 from postroad_harness.simulation.scenario import SENDER_DOMAIN, Letter, Scenario
 from postroad_harness.simulation.spool import WatchedConsumer
 
+pytestmark = pytest.mark.timeout(300)  # a play that is cut short looks like one that loses mail
+
 _CALM = 50.0  # seconds until the hosts of a play take mail without delay
 
 

@@ -10,6 +10,8 @@ from postroad_harness.simulation.aims import Aim
 from postroad_harness.simulation.quiet import play_quietly as played
 from postroad_harness.simulation.spool import WatchedConsumer
 
+pytestmark = pytest.mark.timeout(300)  # a play that is cut short looks like one that loses mail
+
 
 @pytest.mark.parametrize("first", range(0, 200, 25))
 def test_every_promise_is_kept(first: int) -> None:
