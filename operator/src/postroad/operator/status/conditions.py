@@ -1,5 +1,5 @@
 """
-Merges conditions into those that an object's status already has, by the rules of Kubernetes.
+Merges conditions into those of an object's status, by the rules of Kubernetes. No I/O.
 
 `lastTransitionTime` changes only with `status`, so it tells since when a condition holds. A
 condition of ours that no longer applies is removed. Conditions that others have added stay.

@@ -1,5 +1,5 @@
 """
-Back-off: how long a loop pauses before it retries.
+Back-off: how long a loop pauses before it retries. No I/O.
 
 All loops use one rule: the pause doubles with each failure in a row, up to a limit, and a random
 part of its upper half is waited. Without the random part, all clients that lost a server would

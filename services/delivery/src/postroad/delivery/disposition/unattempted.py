@@ -1,5 +1,5 @@
 """
-Decides what follows for a record that is not attempted. No I/O.
+Decides what follows for a record that is not attempted; counts those that are held or moved.
 
 The reasons: an operator's order, the end of its hold, no egress path, an unreadable object that may
 decide the egress path, a missing body.
