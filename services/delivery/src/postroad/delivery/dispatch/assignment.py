@@ -29,8 +29,7 @@ from postroad.delivery.disposition.unattempted import ends_in_part, for_all, mov
 from postroad.delivery.metrics import INTERNAL_ERRORS
 from postroad.delivery.routing.chosen import MOST_CHOICES, choose
 from postroad.delivery.routing.egress_paths import EgressPaths, is_undecided
-from postroad.delivery.routing.lookups import Lookups
-from postroad.delivery.routing.questions.places import sender_of
+from postroad.delivery.routing.lookups import Lookups, sender_of
 from postroad.delivery.routing.routes import Route
 from postroad.delivery.sharing.edits import PoolEdits
 from postroad.delivery.sites.sites import Sites

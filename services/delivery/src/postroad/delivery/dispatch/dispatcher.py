@@ -19,7 +19,7 @@ from postroad.delivery.dispatch.parking.parking import Parking
 from postroad.delivery.dispatch.settler import Settler
 from postroad.delivery.disposition.unattempted import for_all, nowhere
 from postroad.delivery.outcome import deferred
-from postroad.delivery.routing.questions.places import sender_of
+from postroad.delivery.routing.lookups import sender_of
 from postroad.delivery.routing.routes import NoRoute, Route
 from postroad.delivery.routing.sources import suiting
 from postroad.delivery.sharing.claims import Sharing

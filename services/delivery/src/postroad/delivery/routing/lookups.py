@@ -15,11 +15,20 @@ from dataclasses import dataclass, field
 
 from postroad.delivery.routing.questions.places import Places
 from postroad.mail.traffic import TrafficClass
+from postroad.policy.model import EgressPath
+from postroad.spool.record import QueueRecord
 
 _SOON, _LONGEST = 5.0, 900.0  # seconds
 _RATE = 50.0  # records of each class that come back in a second
 _SLOW = 3  # a third of the places is for slow names
 _KEPT = 1.0  # seconds for which a sender counts after its last record came back
+
+
+def sender_of(record: QueueRecord, egress_path: EgressPath | None) -> str:
+    """Return the name under which a record counts: its Client's, or a stranger's egress path's."""
+    if record.origin.client is not None:
+        return record.origin.client
+    return egress_path.name if egress_path is not None else ""
 
 
 class Lookups:

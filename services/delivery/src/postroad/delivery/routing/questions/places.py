@@ -12,18 +12,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from postroad.mail.traffic import TrafficClass
-from postroad.policy.model import EgressPath
-from postroad.spool.record import QueueRecord
 
 _BULK = 0.75  # the part of the places that bulk mail may have
 _OF_FREE = 3  # places that a sender may have for each free one
-
-
-def sender_of(record: QueueRecord, egress_path: EgressPath | None) -> str:
-    """Return the name under which a record counts: its Client's, or a stranger's egress path's."""
-    if record.origin.client is not None:
-        return record.origin.client
-    return egress_path.name if egress_path is not None else ""
 
 
 @dataclass(slots=True)
