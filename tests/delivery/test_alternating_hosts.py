@@ -15,7 +15,7 @@ from typing import Self
 import pytest
 
 from postroad.delivery.routing import router
-from postroad.delivery.routing.resolver import Resolver
+from postroad.dns.resolver import Resolver
 from postroad.policy.model import EgressPath, RetrySchedule, SiteLimits, TlsMode
 from postroad.spool.event import EventType
 from postroad.spool.interface import Spool

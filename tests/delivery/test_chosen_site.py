@@ -11,8 +11,8 @@ import pytest
 from postroad.delivery.routing import lookups, router
 from postroad.delivery.routing.addresses import AddressRules
 from postroad.delivery.routing.chosen import MOST_CHOICES, choose, route_by
-from postroad.delivery.routing.resolver import Resolver
 from postroad.delivery.routing.routes import MailHost, Route
+from postroad.dns.resolver import Resolver
 from postroad.policy.model import EgressPath, RetrySchedule, SiteLimits, TlsMode
 from postroad.policy.walls import DeniedNetworks
 from postroad.spool.event import EventType

@@ -5,13 +5,13 @@ from ipaddress import ip_network
 
 import pytest
 
-from postroad.delivery.routing import dns_client
-from postroad.delivery.routing import resolver as resolver_module
 from postroad.delivery.routing import router as directions_module
 from postroad.delivery.routing.addresses import AddressRules
-from postroad.delivery.routing.resolver import Resolver
 from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.routing.routes import NoRoute, Route
+from postroad.dns import client as dns_client
+from postroad.dns import resolver as resolver_module
+from postroad.dns.resolver import Resolver
 from postroad.policy.model import EgressPath, Smarthost
 from postroad.policy.walls import EVERYWHERE, DeniedNetworks
 from postroad.testing.patience import patient

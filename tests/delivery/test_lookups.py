@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.routing import resolver as resolver_module
-from postroad.delivery.routing.answers import DnsFailure as Answer
-from postroad.delivery.routing.answers import MxAnswer
 from postroad.delivery.routing.lookups import Lookups
-from postroad.delivery.routing.questions.lines import Asker
-from postroad.delivery.routing.resolver import Resolver
+from postroad.dns import resolver as resolver_module
+from postroad.dns.answers import DnsFailure as Answer
+from postroad.dns.answers import MxAnswer
+from postroad.dns.questions.lines import Asker
+from postroad.dns.resolver import Resolver
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import EgressPath, RetrySchedule, Smarthost, TlsMode
 from postroad.spool.event import EventType

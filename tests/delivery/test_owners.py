@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.routing.resolver import Resolver
+from postroad.dns.resolver import Resolver
 from postroad.policy.model import (
     EgressPath,
     Rate,

@@ -9,7 +9,6 @@ import pytest
 
 from postroad.delivery.disposition.unattempted import nowhere
 from postroad.delivery.routing.addresses import MAX_ADDRESSES, AddressRules, usable_addresses
-from postroad.delivery.routing.answers import AddressAnswer, DnsFailure, MxAnswer
 from postroad.delivery.routing.routes import (
     MAX_HOSTS,
     NoRoute,
@@ -20,6 +19,7 @@ from postroad.delivery.routing.routes import (
     order_smarthosts,
     roll_up,
 )
+from postroad.dns.answers import AddressAnswer, DnsFailure, MxAnswer
 from postroad.policy.model import ClaimBasis, Domain, ObjectKey, Reach, Smarthost
 from postroad.policy.snapshot import Snapshot
 from postroad.policy.walls import DeniedNetworks

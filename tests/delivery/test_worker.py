@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.routing.resolver import Resolver
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.waiting import WaitingRecord
+from postroad.dns.resolver import Resolver
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import (
     EgressPath,

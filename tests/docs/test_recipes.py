@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from postroad.cli.app import app
 from postroad.cli.terminal.help import Unloaded
-from postroad.delivery.routing.resolver import Resolver
+from postroad.dns.resolver import Resolver
 from postroad.ingress.admission import ListenerKind
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.patience import patient

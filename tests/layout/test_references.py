@@ -9,13 +9,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SHIPPED = (*ROOT.glob("services/*/src"), ROOT / "operator" / "src")
 PACKAGES = (
-    "cli|delivery|ingress|mail|manifests|operator|policy|process|queue|smtp|spool|telemetry|testing"
-    "|units"
+    "cli|delivery|dns|ingress|mail|manifests|operator|policy|process|queue|smtp|spool|telemetry"
+    "|testing|units"
 )
 # Keys are in files whose names begin with a role's, such as ingress.key.
 NAMED = re.compile(rf"`(?!\w+\.key`)((?:postroad\.)?(?:{PACKAGES})(?:\.[a-z_]+)+)`")
-# There the names of processes begin names of the chart's values.
-VALUES = {"kubernetes.md", "operations.md", "operator.md"}
+# There the names of packages begin names of the chart's values, or of other relays' settings.
+VALUES = {"coming-from.md", "kubernetes.md", "operations.md", "operator.md"}
 TEXTS = [path for path in ROOT.glob("docs/**/*.md") if path.name not in VALUES]
 TEXTS += [path for root in SHIPPED for path in root.rglob("*.py")]
 NAMING = [path for path in TEXTS if NAMED.search(path.read_text(encoding="utf-8"))]

@@ -11,7 +11,7 @@ from typing import Any
 
 from postroad.delivery.app import end_when_overdue
 from postroad.delivery.dispatch.worker import Worker
-from postroad.delivery.routing.resolver import Resolver
+from postroad.dns.resolver import Resolver
 from postroad.policy.limits.portions import Claim, decode
 from postroad.policy.model import EgressPath, RetrySchedule, SiteLimits, Smarthost, TlsMode
 from postroad.process.lifecycle import Process

@@ -17,11 +17,11 @@ from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
 from postroad.delivery.disposition.dsn import Notifier
 from postroad.delivery.routing.addresses import AddressRules
-from postroad.delivery.routing.answers import AddressAnswer, DnsFailure, MxAnswer
-from postroad.delivery.routing.questions.lines import Asker
-from postroad.delivery.routing.resolver import Resolver
 from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.sites.pool import SessionPool
+from postroad.dns.answers import AddressAnswer, DnsFailure, MxAnswer
+from postroad.dns.questions.lines import Asker
+from postroad.dns.resolver import Resolver
 from postroad.ingress.acceptance.incoming import AcceptanceTools
 from postroad.ingress.acceptance.quotas import Allowed, Quotas
 from postroad.ingress.admission import ListenerKind

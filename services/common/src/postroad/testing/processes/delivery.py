@@ -11,9 +11,9 @@ from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
 from postroad.delivery.disposition.dsn import Notifier
 from postroad.delivery.routing.addresses import AddressRules
-from postroad.delivery.routing.resolver import Resolver
 from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.sites.pool import SessionPool
+from postroad.dns.resolver import Resolver
 from postroad.policy.model import (
     EgressPath,
     ObjectKey,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
-from postroad.delivery.routing.answers import AddressAnswer
+from postroad.dns.answers import AddressAnswer
 from postroad.policy.walls import EVERYWHERE, DeniedNetworks, v4_inside
 
 MAX_ADDRESSES = 8  # of one host, after the families are mixed

@@ -19,11 +19,7 @@ from datetime import UTC, datetime
 
 from postroad.delivery import metrics
 from postroad.delivery.routing.addresses import AddressRules, usable_addresses
-from postroad.delivery.routing.answers import AddressAnswer, DnsFailure
 from postroad.delivery.routing.chosen import route_by
-from postroad.delivery.routing.questions.lines import Asker
-from postroad.delivery.routing.questions.silence import Silence
-from postroad.delivery.routing.resolver import Resolver
 from postroad.delivery.routing.routes import (
     MAX_HOSTS,
     MailHost,
@@ -36,6 +32,10 @@ from postroad.delivery.routing.routes import (
     order_smarthosts,
     unknown,
 )
+from postroad.dns.answers import AddressAnswer, DnsFailure
+from postroad.dns.questions.lines import Asker
+from postroad.dns.questions.silence import Silence
+from postroad.dns.resolver import Resolver
 from postroad.mail.address import literal_address
 from postroad.mail.status import EnhancedStatus
 from postroad.mail.traffic import TrafficClass

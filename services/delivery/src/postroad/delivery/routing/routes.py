@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from postroad.delivery.routing.addresses import AddressRules, usable_addresses
-from postroad.delivery.routing.answers import UNKNOWN, AddressAnswer, DnsFailure, MxAnswer
+from postroad.dns.answers import UNKNOWN, AddressAnswer, DnsFailure, MxAnswer
 from postroad.mail.address import literal_address
 from postroad.mail.status import EnhancedStatus
 from postroad.policy.model import Smarthost

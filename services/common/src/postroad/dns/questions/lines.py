@@ -15,7 +15,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from postroad.delivery.routing.questions.places import Places
+from postroad.dns.questions.places import Places
 from postroad.mail.traffic import TrafficClass
 
 _FIRST = 2  # first questions of a domain: one for each address family

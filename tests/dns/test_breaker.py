@@ -1,6 +1,6 @@
 """The name server is down if even a probe is not answered; the first answer ends that state."""
 
-from postroad.delivery.routing.breaker import Breaker
+from postroad.dns.breaker import Breaker
 
 
 def silent(times: int) -> Breaker:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Hashable, Iterable
 from contextlib import asynccontextmanager
 
-from postroad.delivery.routing.questions.lines import Asker, DnsLines, Question
+from postroad.dns.questions.lines import Asker, DnsLines, Question
 
 _LONGEST = 20.0  # the most seconds that a question waits for its turn
 

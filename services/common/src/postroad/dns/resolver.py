@@ -2,14 +2,13 @@
 Looks names up in the DNS, with a cache that respects each answer's time to live.
 
 Concurrent look-ups of one name share a question. At most a hundred questions are asked at a time,
-and few while the name server is unavailable. The cache is an LRU cache. `dns_client` asks the
+and few while the name server is unavailable. The cache is an LRU cache. `client` asks the
 questions, and decides how long an answer may be cached.
 
-A question that is not answered within seconds loses its turn to the next one
-(`delivery.routing.questions.lines`), so that silent names do not hold up others. It continues with
-one of the few turns for slow names, if one is free. Unanswered names are remembered for a while.
-They, and the hosts of a slow domain, get only the turns for slow names, and are not waited for if
-other answers are enough.
+A question that is not answered within seconds loses its turn to the next one (`questions.lines`),
+so that silent names do not hold up others. It continues with one of the few turns for slow names,
+if one is free. Unanswered names are remembered for a while. They, and the hosts of a slow domain,
+get only the turns for slow names, and are not waited for if other answers are enough.
 """
 
 import asyncio
@@ -18,12 +17,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postroad.delivery.routing.answers import UNKNOWN, AddressAnswer, DnsFailure, MxAnswer
-from postroad.delivery.routing.breaker import Breaker
-from postroad.delivery.routing.dns_client import DnsClient, Found
-from postroad.delivery.routing.questions.lines import Asker
-from postroad.delivery.routing.questions.silence import Silence
-from postroad.delivery.routing.questions.turns import DnsTurns
+from postroad.dns.answers import UNKNOWN, AddressAnswer, DnsFailure, MxAnswer
+from postroad.dns.breaker import Breaker
+from postroad.dns.client import DnsClient, Found
+from postroad.dns.questions.lines import Asker
+from postroad.dns.questions.silence import Silence
+from postroad.dns.questions.turns import DnsTurns
 from postroad.process.machine.resolv_conf import ResolvConf
 
 _CACHED = 50_000

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from postroad.delivery.routing.questions.lines import Asker, DnsLines, Question
-from postroad.delivery.routing.questions.turns import DnsTurns
+from postroad.dns.questions.lines import Asker, DnsLines, Question
+from postroad.dns.questions.turns import DnsTurns
 from postroad.mail.traffic import TrafficClass
 from postroad.testing.patience import patient
 

@@ -1,5 +1,5 @@
 """
-Asks the DNS one question; the only module of delivery that uses dnspython.
+Asks the DNS one question; the only module of the data plane that uses dnspython.
 
 It turns the results and exceptions of dnspython into records, or a reason why there are none, with
 a time for which to cache them. Records are cached for the shortest TTL of their chain of aliases,
@@ -19,7 +19,7 @@ import dns.name
 import dns.rdatatype
 import dns.resolver
 
-from postroad.delivery.routing.answers import DnsFailure
+from postroad.dns.answers import DnsFailure
 from postroad.mail.ip_address import unmapped
 from postroad.process.machine.resolv_conf import ResolvConf
 

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from postroad.delivery.routing import dns_client as dns_client_module
-from postroad.delivery.routing import resolver as resolver_module
-from postroad.delivery.routing.answers import AddressAnswer, DnsFailure
-from postroad.delivery.routing.questions import turns as turns_module
-from postroad.delivery.routing.questions.lines import Asker
-from postroad.delivery.routing.resolver import Resolver
+from postroad.dns import client as dns_client_module
+from postroad.dns import resolver as resolver_module
+from postroad.dns.answers import AddressAnswer, DnsFailure
+from postroad.dns.questions import turns as turns_module
+from postroad.dns.questions.lines import Asker
+from postroad.dns.resolver import Resolver
 from postroad.mail.traffic import TrafficClass
 from postroad.process.machine.resolv_conf import ResolvConf
 from postroad.testing.patience import patient
