@@ -1,4 +1,4 @@
-"""Module names in docs and docstrings, such as `spool.jetstream.browse`: each module exists."""
+"""What docs and docstrings refer to exists: modules such as `spool.jetstream.browse`, and links."""
 
 import re
 import tomllib
@@ -19,6 +19,13 @@ VALUES = {"coming-from.md", "kubernetes.md", "operations.md", "operator.md"}
 TEXTS = [path for path in ROOT.glob("docs/**/*.md") if path.name not in VALUES]
 TEXTS += [path for root in SHIPPED for path in root.rglob("*.py")]
 NAMING = [path for path in TEXTS if NAMED.search(path.read_text(encoding="utf-8"))]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("docs/**/*.md"),
+    *ROOT.glob("services/*/README.md"),
+    *ROOT.glob("operator/README.md"),
+    *ROOT.glob("charts/*/README.md"),
+]
 
 
 def exists(name: str) -> bool:
@@ -32,6 +39,21 @@ def exists(name: str) -> bool:
         if module.exists() and re.search(rf"\b{path.name}\b", module.read_text(encoding="utf-8")):
             return True
     return False
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    titles = [re.sub(r"\]\(.*?\)", "", title) for title in re.findall(r"^#+ (.+)$", text, re.M)]
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_link_leads_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if not (path.parent / link[0]).exists()] == []
+    to_headings = [(path.parent / file if file else path, name) for file, name in links if name]
+    assert [name for page, name in to_headings if name not in anchors(page)] == []
 
 
 @pytest.mark.parametrize("path", NAMING, ids=lambda path: path.relative_to(ROOT).as_posix())
