@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from postroad.proto.v1 import event_pb2
+from postroad.spool.errors import RecordCorrupt
 from postroad.spool.event import Event, EventType
 from postroad.spool.wire.event import decode_events, encode_events
 
@@ -43,3 +45,12 @@ def test_text_that_is_no_unicode_is_stored_with_replacements() -> None:
     [event] = decode_events(encode_events([hostile]))
     assert event.helo == "?"
     assert event.recipients == ("?@x",)
+
+
+@pytest.mark.parametrize("at", [2**55, -(2**55), 2**63 - 1])
+def test_an_event_of_an_impossible_time_is_corrupt(at: int) -> None:
+    """Whoever may add to the history could keep all others from reading it."""
+    batch = event_pb2.EventBatch()
+    batch.events.add(type=EventType.DELIVERY, at_us=at)
+    with pytest.raises(RecordCorrupt):
+        list(decode_events(batch.SerializeToString()))

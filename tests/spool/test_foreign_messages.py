@@ -6,6 +6,7 @@ nor a process from reading its configuration. Its content is never trusted like 
 words.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import Selection, WaitKind
+from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import now, record, store
 
@@ -29,6 +31,10 @@ pytestmark = pytest.mark.nats
 DAY = timedelta(days=1)
 # "503" alone would be taken for "nobody is there", "404" and "204" for the end of a page.
 STATUSES = ["409", "404", "204", "503", "100", "odd"]
+FIRST_LINES = [
+    *(b"NATS/1.0 404 No Messages", b"NATS/1.0 204 EOB", b"NATS/1.1 503", b"12345678404"),
+    *(b"XATS/1.0 \xff\xff", b"", b"A: b"),
+]
 FOREIGN = [
     *("pr.q.0.z.x", "pr.q.0.r.short", "pr.q.0.r.p.odd.l.d"),
     *("pr.i.0.r.p.odd.l.d", "pr.i.0.z.p.x.l.d"),
@@ -78,6 +84,22 @@ async def test_a_status_in_a_stored_message_ends_no_listing(
     await hold(spool, "last.example")
     assert await held(spool) == ["first.example", "last.example"]
     assert (await spool.waiting.backlog()).held == 3
+
+
+@pytest.mark.parametrize("line", FIRST_LINES)
+async def test_a_first_line_like_the_servers_own_ends_no_listing(
+    spool: JetStreamSpool, link: Link, line: bytes
+) -> None:
+    """It hid all messages behind it: sessions of others, their mail, the use of quotas."""
+    subject = "pr.q.0.h.l0.odd_example.x"
+    await hold(spool, "first.example")
+    link.client.post(subject, b"", header=line + b"\r\nNats-Subject: y\r\n\r\n")
+    async with asyncio.timeout(patient(5)):
+        while (last := await last_on(link, "POSTROAD_Q_0", subject)) is None:
+            await asyncio.sleep(0.02)
+    await hold(spool, "last.example")
+    assert await held(spool) == ["first.example", "last.example"]
+    assert (last.subject, last.sequence) == (subject, 2)
 
 
 @pytest.mark.parametrize("status", STATUSES)

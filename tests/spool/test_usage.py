@@ -12,7 +12,7 @@ from postroad.ingress.auth.brake import Brake, Guess
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.cluster.quota_counters import JetStreamQuotaCounters
 from postroad.spool.jetstream.nats.direct_get import Link
-from postroad.spool.jetstream.nats.key_value import Bucket
+from postroad.spool.jetstream.nats.key_value import Bucket, token
 from postroad.testing.patience import patient
 
 pytestmark = pytest.mark.nats
@@ -192,3 +192,22 @@ async def test_failed_logins_are_counted_for_all_processes_whatever_the_name(
         ]
         assert sum(granted) == count.maximum
         assert await one.used(count.key) == count.maximum
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"\xff", b"x", b"1", b"1 2026-11-24", b"9" * 5000 + b" 2026-11-24T10:00Z"]
+)
+async def test_a_count_that_nobody_counted_is_replaced_and_hides_no_other(
+    link: Link, value: bytes
+) -> None:
+    """Such a value refused the mail of its Quota for good, and kept all usage from statuses."""
+    usage = usage_on(link)
+    await usage.lease(KEY, amount=3, maximum=10, expires=in_an_hour())
+    bucket = Bucket(link, "quotas")
+    await bucket.put(token("odd"), value)
+    await bucket.put("a=zz", b"1 2026-11-24T10:00:00+00:00")
+    assert [each async for each in usage.all()] == [(KEY, 3)]
+    assert await usage.used("odd") == 0
+    assert await usage.lease("odd", amount=3, maximum=10, expires=in_an_hour()) == 3
+    await usage.give_back("odd", 1)
+    assert await usage_on(link).used("odd") == 2

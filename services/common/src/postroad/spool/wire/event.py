@@ -56,7 +56,11 @@ def decode_events(data: bytes) -> Iterator[Event]:
     """
     for stored in _batch(data).events:
         if stored.type in _TYPES:
-            yield _event(stored)
+            try:
+                event = _event(stored)
+            except ValueError as error:
+                raise RecordCorrupt("an event with an impossible time") from error
+            yield event
 
 
 def recipients_in(data: bytes) -> list[tuple[str, tuple[str, ...]]]:

@@ -12,6 +12,7 @@ certain that a window is used up.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import random
 import secrets
@@ -97,15 +98,21 @@ class JetStreamQuotaCounters:
         return (await self._read(_encoded(key))).used
 
     async def all(self) -> AsyncIterator[tuple[str, int]]:
-        """Yield each key with what is leased or spent under it; very long keys are left out."""
+        """
+        Yield each key with what is leased or spent under it.
+
+        Very long keys, and what no process of ours wrote, are left out.
+        """
         after, pending = 0, 1
         while pending:
             page = await self._bucket.changes("*", after=after)
             for message in page.messages:
                 after = message.sequence
                 encoded = self._bucket.key_of(message)
-                if not is_deletion(message) and not _is_digest(encoded):
-                    yield text_of(encoded), _tally(message).used
+                if is_deletion(message) or _is_digest(encoded):
+                    continue
+                with contextlib.suppress(ValueError):  # a key that no process of ours wrote
+                    yield text_of(encoded), _parsed(message).used
             pending = page.pending if page.messages else 0
 
     async def _change(self, key: str, change: Callable[[_Tally], _Tally]) -> tuple[int, int]:
@@ -167,15 +174,31 @@ def _tally(message: StoredMessage | None) -> _Tally:
         return _Tally(0, 0, datetime.now(UTC))
     if is_deletion(message):
         return _Tally(message.sequence, 0, datetime.now(UTC))
+    try:
+        return _parsed(message)
+    except ValueError:
+        # No process of ours wrote it. The next one to count replaces it, else it would never end.
+        return _Tally(message.sequence, 0, datetime.now(UTC))
+
+
+def _parsed(message: StoredMessage) -> _Tally:
+    """Return a stored tally; ValueError if it is none."""
     used, _, expires = message.data.decode().partition(" ")
     last = message.headers.get(_NOT_FINAL)
     return _Tally(
         message.sequence,
         int(used),
-        datetime.fromisoformat(expires),
+        _moment(expires),
         message.headers.get(_NAME, ""),
-        datetime.fromisoformat(last) if last else None,
+        _moment(last) if last else None,
     )
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without an offset")
+    return moment
 
 
 def _is_digest(encoded: str) -> bool:

@@ -50,10 +50,11 @@ class Incoming:
 
     @property
     def status(self) -> str:
-        """The status of a message from the server itself, such as "503"; "" of all others."""
+        """The status of a message from the server itself, "503"; of others, what was written so."""
         if not self.header:
             return ""
-        return self.header[len(_VERSION_LINE) :].partition(b"\r\n")[0].decode().strip()[:3]
+        line = self.header[len(_VERSION_LINE) :].partition(b"\r\n")[0]
+        return line.decode("utf-8", "replace").strip()[:3]
 
     @property
     def description(self) -> str:

@@ -8,9 +8,9 @@ and a page is limited in messages and octets.
 In a cluster a follower may answer, and may lag: the result is a consistent state of the stream, but
 perhaps not the latest. So a missing message may only be a late one.
 
-A stored message may have any header fields, `Status` too. nats-py puts the server's status among
-the fields, where the two cannot be told apart. So the answers are read as they came: the server's
-own messages say their status in the first line, where no publisher can write.
+A stored message may have any header, whose octets its publisher chose: also a field `Status`, or a
+first line that looks like one of the server's. So only that counts which the server writes behind
+them. It gives each stored message its sequence, and its own words have none.
 """
 
 import asyncio
@@ -35,6 +35,7 @@ PAGE_OCTETS = 2 * 1024 * 1024
 _FOUND_NONE = "404"
 _END_OF_PAGE = "204"
 _PENDING = "Nats-Num-Pending"
+_SEQUENCE = b"\r\nNats-Sequence:"  # of a stored message
 
 
 class Link(Protocol):
@@ -80,7 +81,7 @@ async def last_on(link: Link, stream: str, subject: str) -> StoredMessage | None
 
 def message_in(answer: Incoming, stream: str) -> StoredMessage | None:
     """Return the message in the answer to a direct get for one, None when there is none."""
-    if not answer.status:
+    if _is_stored(answer):
         return _stored(answer)
     if answer.status == _FOUND_NONE:
         return None
@@ -129,9 +130,14 @@ async def pages(
             return
 
 
+def _is_stored(answer: Incoming) -> bool:
+    """Whether this is a stored message, and not the server's own word."""
+    return _SEQUENCE in answer.header
+
+
 def _is_last(answer: Incoming) -> bool:
-    """Whether this ends a page: the server's own messages have a status, stored ones have none."""
-    return bool(answer.status)
+    """Whether this ends a page."""
+    return not _is_stored(answer)
 
 
 def _is_any(_: Incoming) -> bool:

@@ -18,7 +18,7 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from postroad.spool.agreement import SessionInfo
@@ -35,7 +35,13 @@ _MEMORY = "memory"
 _NOTES = "taker"
 # After a crash a note expires by itself.
 _LASTS = timedelta(days=1)
+# A live process writes its session every few seconds. A session without an end of its own counts
+# for this long, which is more than the servers' clocks differ.
+_FORGOTTEN = timedelta(minutes=10)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _LONGEST_REASON = 200  # characters of an error that a session tells
+_LONGEST_NAME = 500  # characters of a process, a pool
+_MOST = 2**63  # of a number
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class Takers:
 
     async def noted(self) -> list[SessionInfo]:
         """Return the noted processes, with `memory` "": it is unknown where their claims are."""
-        found, _ = await read_sessions(self._disk, f"{_NOTES}.*")
+        found, _ = await read_sessions(self._disk, f"{_NOTES}.*", lasting=2 * _LASTS)
         return [replace(info, memory="") for info in found]
 
     async def forget(self, session_id: str) -> None:
@@ -98,25 +104,31 @@ def encode(info: SessionInfo) -> bytes:
     return json.dumps(asdict(info), default=str).encode()
 
 
-async def read_sessions(bucket: Bucket, keys: str = SESSION_KEYS) -> tuple[list[SessionInfo], int]:
-    """Return the sessions stored under keys of a bucket, and the last revision."""
-    found: list[SessionInfo] = []
-    after, pending = 0, 1
+async def read_sessions(
+    bucket: Bucket, keys: str = SESSION_KEYS, *, lasting: timedelta = _FORGOTTEN
+) -> tuple[list[SessionInfo], int]:
+    """
+    Return the sessions stored under keys of a bucket, and the last revision.
+
+    None of them is so much as `lasting` older than the latest.
+    """
+    found: list[tuple[datetime, SessionInfo]] = []
+    latest, after, pending = _LONG_AGO, 0, 1
     while pending:
         page = await bucket.changes(keys, after=after)
         for message in page.messages:
-            after = message.sequence
+            after, latest = message.sequence, max(latest, message.stored_at)
             if not is_deletion(message):
                 info = _believed(bucket.key_of(message), _decode(message.data))
-                found += [info] if info is not None else []
+                found += [(message.stored_at, info)] if info is not None else []
         pending = page.pending if page.messages else 0
-    return found, after
+    return [info for stored_at, info in found if latest - stored_at < lasting], after
 
 
 def _decode(data: bytes) -> SessionInfo | None:
     try:
         said = json.loads(data)
-        return SessionInfo(
+        info = SessionInfo(
             session_id=str(said["session_id"]),
             role=str(said["role"]),
             process=str(said["process"]),
@@ -133,8 +145,19 @@ def _decode(data: bytes) -> SessionInfo | None:
             memory=str(said.get("memory", "")),
             refusing=_refusing(said.get("refusing", ())),
         )
-    except (ValueError, KeyError, TypeError):
+        _check(info)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None  # of another release, or not a session: it counts as owning nothing
+    return info
+
+
+def _check(info: SessionInfo) -> None:
+    """Raise ValueError for what others could not work with or show."""
+    names = (info.session_id, info.process, info.pool, info.memory)
+    if any(len(name) > _LONGEST_NAME or not name.isprintable() for name in names):
+        raise ValueError("a name of a session")
+    if info.started.tzinfo is None or max(info.generation, info.settled, info.awaits) >= _MOST:
+        raise ValueError("a time or number of a session")
 
 
 def _refusing(said: Iterable[tuple[object, object]]) -> tuple[tuple[str, str], ...]:
