@@ -1,10 +1,15 @@
 """
 Deletes bodies. So no role but the operator needs the right to purge or delete.
 
-A chunk is replaced by an empty message that ends after a second. That takes the chunk's exact
-subject, which only those know who wrote the body or have its record. The last chunk is replaced
-first: if a process is killed after that, the rest is an unfinished body, which others look for
+A chunk is replaced by an empty message that expires later. That takes the chunk's exact subject,
+which only those know who wrote the body or have its record. The last chunk is replaced first: if a
+process is killed after that, the rest is an unfinished body, which others look for
 (`spool.jetstream.bodies.abandoned`).
+
+nats-server makes no note on disk when a message replaces another one, but it does when a message
+expires. When it is killed and reads its files again, a chunk that is still in them comes back,
+unless the empty message is there as well. So the empty message stays for longer than nats-server
+usually takes to write a file anew without the chunk, which is two minutes.
 """
 
 import asyncio
@@ -18,7 +23,8 @@ from postroad.spool.record import BlobRef
 
 _AT_ONCE = 16  # unanswered messages
 _TIMEOUT = 2.0  # seconds for one answer
-_GONE = {"Nats-TTL": "1s"}
+_GONE = {"Nats-TTL": "300s"}
+_GONE_FORMER = {"Nats-TTL": "1s"}  # a rollup is a purge, and of that there is a note on disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +78,5 @@ async def clear_former(requests: Requests, subject: str) -> None:
 
     Those streams keep all messages of a subject, but obey a header that replaces them.
     """
-    headers = {"Nats-Rollup": "sub", **_GONE}
+    headers = {"Nats-Rollup": "sub", **_GONE_FORMER}
     check_ack(await requests.send(subject, b"", headers=headers, timeout=_TIMEOUT))

@@ -90,6 +90,8 @@ class BodyEnds:
         body = noted.body
         subject = ended_subject(body)
         kept = await last_on(self._link, body_stream(body.shard, former=body.former), subject)
+        if kept is not None and not kept.data:
+            return  # the set was whole, and this destination has ended twice
         before = int.from_bytes(kept.data, "big") if kept is not None else 0
         ended = replace(noted, bits=noted.bits | before)
         if ended.is_whole:

@@ -163,7 +163,8 @@ class Arrivals:
                 await self._acknowledger.give_back(leased, self._wait_for_former)
                 return
             if await self._has_ended(leased, delivered):
-                await self._acknowledger.pass_over(leased)
+                # The process that ended it may have been killed before it noted that for the body.
+                await self._acknowledger.settle(leased, (), ())
                 return
         except SpoolError as error:
             log.debug("a record's forms cannot be looked for", error=str(error))

@@ -201,7 +201,7 @@ def _queue(shard: int, replicas: int) -> StreamConfig:
 
 def _bodies(shard: int, replicas: int) -> StreamConfig:
     # A subject has one message. So whoever knows a chunk's subject can replace the chunk, by a
-    # message that ends after a second too, and nobody can remove what he cannot name.
+    # message that expires soon too, and nobody can remove what he cannot name.
     return StreamConfig(
         name=body_stream(shard),
         subjects=[f"pr.d.{shard}.*.*"],
