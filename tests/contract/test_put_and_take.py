@@ -160,13 +160,13 @@ async def test_a_record_is_not_taken_again_when_a_later_form_of_it_waits(
     await consumer.close()
 
 
-async def test_express_is_taken_before_bulk(spool: Spool) -> None:
+async def test_transactional_is_taken_before_bulk(spool: Spool) -> None:
     for _ in range(5):
         await put(spool, traffic_class=TrafficClass.BULK)
-    await put(spool, traffic_class=TrafficClass.EXPRESS)
+    await put(spool, traffic_class=TrafficClass.TRANSACTIONAL)
     consumer = take(spool, room=2)
     leased = await first(consumer, 2)
-    assert TrafficClass.EXPRESS in {t.record.traffic_class for t in leased}
+    assert TrafficClass.TRANSACTIONAL in {t.record.traffic_class for t in leased}
     await consumer.close()
 
 

@@ -38,7 +38,7 @@ async def test_each_state_is_listed_and_counted(spool: Spool) -> None:
         (WaitKind.HELD, "two.example"): 1,
     }
     backlog = await spool.waiting.backlog()
-    assert dict(backlog.ready) == {("default", TrafficClass.EXPRESS): 1}
+    assert dict(backlog.ready) == {("default", TrafficClass.TRANSACTIONAL): 1}
     assert (backlog.scheduled, backlog.held) == (1, 1)
 
 

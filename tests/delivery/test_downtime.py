@@ -3,7 +3,7 @@
 from postroad.delivery.sites.downtime import MAX_DOWN, Downtime
 from postroad.mail.traffic import TrafficClass
 
-EXPRESS, BULK = TrafficClass
+TRANSACTIONAL, BULK = TrafficClass
 
 
 def put_off(site: Downtime, traffic_class: TrafficClass, now: float) -> float:
@@ -27,19 +27,19 @@ def test_a_site_that_could_not_be_reached_is_left_alone_for_a_while() -> None:
 def test_what_comes_while_a_site_is_down_comes_back_when_it_may_be_up_one_first() -> None:
     site = Downtime()
     site.begins("no connection", 100.0, retry_first=30.0)
-    waits = [put_off(site, EXPRESS, 110.0) for _ in range(100)]
+    waits = [put_off(site, TRANSACTIONAL, 110.0) for _ in range(100)]
     assert waits[0] == 5.0
     assert waits == sorted(waits)
     assert 10 < waits[-1] < 20
     site.begins("no connection", 120.0, retry_first=30.0)
-    assert put_off(site, EXPRESS, 130.0) == 5.0
+    assert put_off(site, TRANSACTIONAL, 130.0) == 5.0
 
 
-def test_after_an_outage_express_comes_first_however_much_bulk_came_meanwhile() -> None:
+def test_after_an_outage_transactional_comes_first_however_much_bulk_came_meanwhile() -> None:
     site = Downtime()
     site.begins("no connection", 100.0, retry_first=120.0)
     bulk = [put_off(site, BULK, 110.0) for _ in range(3000)]
-    express = [put_off(site, EXPRESS, 110.0) for _ in range(4)]
+    transactional = [put_off(site, TRANSACTIONAL, 110.0) for _ in range(4)]
     assert bulk[-1] > 300
-    assert express[0] == 50.0
-    assert max(express) < 51
+    assert transactional[0] == 50.0
+    assert max(transactional) < 51

@@ -22,7 +22,7 @@ from postroad.testing.peers.dns_server import Zone, ZoneFault
 from postroad.testing.peers.mx import ScriptedMx
 from postroad.testing.processes.delivery import delivering, history, publish, send
 
-EXPRESS, BULK = TrafficClass.EXPRESS, TrafficClass.BULK
+TRANSACTIONAL, BULK = TrafficClass.TRANSACTIONAL, TrafficClass.BULK
 LATER = RetrySchedule(first=timedelta(hours=1))
 
 
@@ -126,7 +126,7 @@ class Slow(Resolver):
         raise AssertionError
 
 
-async def test_a_newsletter_to_many_new_domains_does_not_keep_out_express() -> None:
+async def test_a_newsletter_to_many_new_domains_does_not_keep_out_transactional() -> None:
     spool = MemorySpool()
     async with ScriptedMx() as mx, Zone({"new.test": ["A 127.0.0.1"]}) as zone:
         await publish(spool, anywhere=EgressPath("relay:shop/mx", retry=LATER, tls=TlsMode.NONE))
@@ -160,19 +160,19 @@ async def test_one_clients_mail_to_silent_domains_does_not_keep_out_anothers(
 
 def entered(room: Lookups, count: int, senders: int, *, bulk: bool, slow: bool = False) -> int:
     """Let the mail of several senders come by turns; return how many records got places."""
-    traffic_class = BULK if bulk else EXPRESS
+    traffic_class = BULK if bulk else TRANSACTIONAL
     names = [f"{traffic_class}{n % senders}" for n in range(count)]
     return [room.enter(traffic_class, name, 1, slow=slow) for name in names].count(True)
 
 
 @pytest.mark.parametrize("slow", [False, True])
-def test_bulk_leaves_places_to_express(slow: bool) -> None:
+def test_bulk_leaves_places_to_transactional(slow: bool) -> None:
     room = Lookups(36)
     bulk = entered(room, 100, 100, bulk=True, slow=slow)
-    express = entered(room, 100, 100, bulk=False, slow=slow)
-    assert (bulk, express) == ((9, 3) if slow else (27, 9))
+    transactional = entered(room, 100, 100, bulk=False, slow=slow)
+    assert (bulk, transactional) == ((9, 3) if slow else (27, 9))
     room.leave(BULK, f"{BULK}0", 1, slow=slow)
-    assert room.enter(EXPRESS, "new", 1, slow=slow), "and has what bulk does not need"
+    assert room.enter(TRANSACTIONAL, "new", 1, slow=slow), "and has what bulk does not need"
     assert not room.enter(BULK, "new", 1, slow=slow)
 
 
@@ -182,7 +182,7 @@ def test_bulk_leaves_places_to_express(slow: bool) -> None:
 def test_no_senders_leave_another_without_a_place(senders: int, slow: bool, bulk: bool) -> None:
     room = Lookups(400)
     entered(room, 4000, senders, bulk=bulk, slow=slow)
-    assert room.enter(BULK if bulk else EXPRESS, "another", 1, slow=slow)
+    assert room.enter(BULK if bulk else TRANSACTIONAL, "another", 1, slow=slow)
 
 
 def test_a_sender_has_three_quarters_of_the_places() -> None:
@@ -191,26 +191,26 @@ def test_a_sender_has_three_quarters_of_the_places() -> None:
     assert entered(room, 500, 1, bulk=True) == 75, "and another one three quarters of the rest"
 
 
-def test_express_is_not_put_off_behind_bulk() -> None:
+def test_transactional_is_not_put_off_behind_bulk() -> None:
     room = Lookups(10)
     bulk = [room.wait(BULK, "a", 100.0) for _ in range(45_000)]
     assert bulk[-1] == 900
-    assert room.wait(EXPRESS, "a", 100.0) == 5
+    assert room.wait(TRANSACTIONAL, "a", 100.0) == 5
 
 
 def test_a_sender_is_not_put_off_behind_another() -> None:
     room = Lookups(10)
     for _ in range(10_000):
-        room.wait(EXPRESS, "evil", 100.0)
-    assert [round(room.wait(EXPRESS, "good", 100.0), 6) for _ in range(3)] == [5, 5.04, 5.08]
-    assert room.wait(EXPRESS, "evil", 100.0) == pytest.approx(205.02), "they share the rate"
+        room.wait(TRANSACTIONAL, "evil", 100.0)
+    assert [round(room.wait(TRANSACTIONAL, "good", 100.0), 6) for _ in range(3)] == [5, 5.04, 5.08]
+    assert room.wait(TRANSACTIONAL, "evil", 100.0) == pytest.approx(205.02), "they share the rate"
 
 
 def test_a_sender_whose_mail_has_come_back_has_no_part_of_the_rate_any_more() -> None:
     room = Lookups(10)
     for n in range(1000):
-        room.wait(EXPRESS, f"once{n}", 100.0)
-    waits = [room.wait(EXPRESS, "now", 110.0) for _ in range(3)]
+        room.wait(TRANSACTIONAL, f"once{n}", 100.0)
+    waits = [room.wait(TRANSACTIONAL, "now", 110.0) for _ in range(3)]
     assert waits == pytest.approx([5, 5.02, 5.04])
 
 
@@ -218,14 +218,14 @@ def test_names_that_were_not_answered_have_a_part_of_the_places() -> None:
     room = Lookups(9)
     assert entered(room, 4, 4, bulk=False, slow=True) == 3
     assert entered(room, 7, 7, bulk=False) == 6
-    room.leave(EXPRESS, f"{EXPRESS}0", 1, slow=True)
-    assert room.enter(EXPRESS, "new", 1, slow=True)
+    room.leave(TRANSACTIONAL, f"{TRANSACTIONAL}0", 1, slow=True)
+    assert room.enter(TRANSACTIONAL, "new", 1, slow=True)
 
 
 def test_what_is_put_off_comes_back_a_little_at_a_time() -> None:
     room = Lookups(10)
-    waits = [room.wait(EXPRESS, "a", 100.0) for _ in range(1000)]
+    waits = [room.wait(TRANSACTIONAL, "a", 100.0) for _ in range(1000)]
     assert waits[0] == 5
     assert 20 < waits[-1] < 30
     assert waits == sorted(waits)
-    assert room.wait(EXPRESS, "a", 1000.0) == 5
+    assert room.wait(TRANSACTIONAL, "a", 1000.0) == 5

@@ -6,7 +6,7 @@ from postroad.spool.ids import RecordId, new_queue_id
 from postroad.testing.queue.queued_mail import now
 
 SITE, OTHER = ("mx.test", "relay:a/b"), ("mx.test", "relay:a/c")
-EXPRESS, BULK = TrafficClass
+TRANSACTIONAL, BULK = TrafficClass
 
 
 def parked(since: float, *, due: float = 100.0, places: int = 1, lane: str = "1") -> Parked:
@@ -28,7 +28,9 @@ def recalled(found: ParkedLine, places: int, *, few: int = 0, most: int = 10) ->
 def left(mail: ParkedMail) -> list[Parked]:
     """Return what is remembered of both sites, in order."""
     sites = [each for key in (SITE, OTHER) if (each := mail.at(key)) is not None]
-    return [record for each in sites for found in (each.express, each.bulk) for record in found]
+    return [
+        record for each in sites for found in (each.transactional, each.bulk) for record in found
+    ]
 
 
 def test_the_first_to_come_is_the_first_to_be_recalled_whenever_it_was_parked() -> None:
@@ -67,16 +69,16 @@ def test_what_is_recalled_takes_no_more_places_than_there_are_but_the_last() -> 
     assert recalled(found, 0) == []
 
 
-def test_express_goes_before_bulk_and_each_behind_what_came_before_it() -> None:
+def test_transactional_goes_before_bulk_and_each_behind_what_came_before_it() -> None:
     mail = ParkedMail()
     for since in (10.0, 20.0, 30.0):
         mail.add(SITE, BULK, parked(since, places=2))
-        mail.add(SITE, EXPRESS, parked(since, places=2))
+        mail.add(SITE, TRANSACTIONAL, parked(since, places=2))
     lines = mail.at(SITE)
     assert lines is not None
-    assert lines.before(EXPRESS, 25.0) == 2
+    assert lines.before(TRANSACTIONAL, 25.0) == 2
     assert lines.before(BULK, 25.0) == 5
-    assert lines.places_before(EXPRESS, 25.0, most=100) == 4
+    assert lines.places_before(TRANSACTIONAL, 25.0, most=100) == 4
     assert lines.places_before(BULK, 25.0, most=100) == 10
     assert lines.places_before(BULK, 25.0, most=3) >= 3
 
@@ -84,8 +86,8 @@ def test_express_goes_before_bulk_and_each_behind_what_came_before_it() -> None:
 def test_each_site_has_its_own_and_what_came_is_forgotten() -> None:
     mail = ParkedMail()
     mine, others = parked(1.0), parked(1.0)
-    mail.add(SITE, EXPRESS, mine)
-    mail.add(OTHER, EXPRESS, others)
+    mail.add(SITE, TRANSACTIONAL, mine)
+    mail.add(OTHER, TRANSACTIONAL, others)
     assert mail.came(mine.record_id) is mine
     assert mail.came(mine.record_id) is None
     assert mail.at(SITE) is None
@@ -95,9 +97,9 @@ def test_each_site_has_its_own_and_what_came_is_forgotten() -> None:
 def test_what_could_not_be_stored_is_forgotten_unless_it_was_parked_again() -> None:
     mail = ParkedMail()
     first = parked(1.0)
-    mail.add(SITE, EXPRESS, first)
+    mail.add(SITE, TRANSACTIONAL, first)
     again = Parked(first.record_id, "y.example", "1", 1, 1.0, 200.0)
-    mail.add(SITE, EXPRESS, again)
+    mail.add(SITE, TRANSACTIONAL, again)
     mail.drop(first)
     assert left(mail) == [again]
     mail.drop(again)
@@ -108,7 +110,7 @@ def test_no_more_is_remembered_than_may_be_and_the_longest_line_forgets_its_last
     mail = ParkedMail(most=3)
     one, two, three, other = parked(1.0), parked(2.0), parked(3.0), parked(9.0)
     for each in (three, one, two):
-        mail.add(SITE, EXPRESS, each)
+        mail.add(SITE, TRANSACTIONAL, each)
     mail.add(OTHER, BULK, other)
     assert left(mail) == [one, two, other]
 
@@ -117,7 +119,7 @@ def test_what_is_anothers_or_did_not_come_is_forgotten() -> None:
     mail = ParkedMail()
     gone, late, stays = parked(1.0, due=1000.0, lane="2"), parked(2.0), parked(3.0, due=1000.0)
     for each in (gone, late, stays):
-        mail.add(SITE, EXPRESS, each)
+        mail.add(SITE, TRANSACTIONAL, each)
     mail.leave("2")
     mail.forget(200.0)
     assert left(mail) == [stays]
@@ -127,7 +129,7 @@ def test_mail_is_put_off_for_two_minutes_unless_much_would_come_back_too_often()
     mail = ParkedMail(most=9001)
     assert mail.longest == 120.0, "if nobody remembers it, it is back soon"
     for _ in range(6000):
-        mail.add(SITE, EXPRESS, parked(1.0))
+        mail.add(SITE, TRANSACTIONAL, parked(1.0))
     assert mail.longest == 120.0
     for _ in range(3000):
         mail.add(OTHER, BULK, parked(1.0))

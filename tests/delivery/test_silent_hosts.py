@@ -59,7 +59,7 @@ def hanging_in(phase: str, fell_silent: asyncio.Event, hanging: list[bytes]) -> 
 
 
 @pytest.mark.parametrize("phase", ["MAIL", "RCPT", "DATA", "."])
-@pytest.mark.parametrize("kinds", [[TrafficClass.EXPRESS], list(TrafficClass)])
+@pytest.mark.parametrize("kinds", [[TrafficClass.TRANSACTIONAL], list(TrafficClass)])
 async def test_mail_for_other_sites_goes_on_when_fast_ones_fall_silent(
     phase: str, kinds: list[TrafficClass], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +110,7 @@ async def test_large_mail_for_silent_sites_leaves_octets_to_others() -> None:
         assert not mute.messages
 
 
-async def test_express_is_not_put_off_where_bulk_fills_its_sites_room() -> None:
+async def test_transactional_is_not_put_off_where_bulk_fills_its_sites_room() -> None:
     """Four seconds, as a site is given three to show that it is fast."""
     spool = MemorySpool()
     async with silent_in("greeting") as mute:
@@ -120,9 +120,9 @@ async def test_express_is_not_put_off_where_bulk_fills_its_sites_room() -> None:
             names = (f"{n}@mute.test" for n in range(30))
             await send(spool, *names, traffic_class=TrafficClass.BULK)
             await until_put_off(spool, 28)
-            await send(spool, "express@mute.test")
+            await send(spool, "transactional@mute.test")
             await until_put_off(spool, 29)
-            assert (WaitKind.READY, "express@mute.test") in await waiting(spool)
+            assert (WaitKind.READY, "transactional@mute.test") in await waiting(spool)
 
 
 async def until_put_off(spool: MemorySpool, count: int) -> None:

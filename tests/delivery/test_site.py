@@ -1,4 +1,4 @@
-"""The waiting records of a site: express first, limited in number, untried while it is down."""
+"""The waiting records of a site: transactional first, limited, untried while it is down."""
 
 import itertools
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from postroad.spool.interface import LeasedRecord
 from postroad.spool.record import QueueRecord
 from postroad.testing.queue.queued_mail import now, record
 
-EXPRESS, BULK = TrafficClass
+TRANSACTIONAL, BULK = TrafficClass
 LONGEST = 900.0  # seconds that mail is put off, of a process that has put much off
 
 
@@ -35,7 +35,9 @@ def site(room: int = 4) -> Site:
     return Site("relay:a/b", SiteLimiter(SiteLimits()), Shares(room), SiteTotal("mx.test"))
 
 
-def waiting(name: str, traffic_class: TrafficClass = EXPRESS, *, places: int = 1) -> WaitingRecord:
+def waiting(
+    name: str, traffic_class: TrafficClass = TRANSACTIONAL, *, places: int = 1
+) -> WaitingRecord:
     queued = record(new_queue_id(now(), 0), f"{name}@y.example", traffic_class=traffic_class)
     return WaitingRecord(cast(LeasedRecord, InHand(queued, places)), EgressPath("relay:a/b"))
 
@@ -44,7 +46,7 @@ def name(found: WaitingRecord | None) -> str:
     return found.leased.record.recipients[0].mailbox.local_part if found else ""
 
 
-def test_express_goes_before_bulk_and_each_in_its_order() -> None:
+def test_transactional_goes_before_bulk_and_each_in_its_order() -> None:
     room = site()
     for each, traffic_class in (("b1", "b"), ("x1", "x"), ("b2", "b"), ("x2", "x")):
         room.add(waiting(each, TrafficClass(traffic_class)), 100.0)
@@ -65,12 +67,12 @@ def test_a_way_out_whose_connections_become_fewer_ends_some_whatever_another_may
 def test_half_of_all_may_wait_for_a_site_of_which_nothing_is_known() -> None:
     room = site(room=40)
     for _ in range(20):
-        assert room.has_room(EXPRESS, 100.0)
+        assert room.has_room(TRANSACTIONAL, 100.0)
         room.add(waiting("a"), 100.0)
-    assert not room.has_room(EXPRESS, 100.0)
+    assert not room.has_room(TRANSACTIONAL, 100.0)
     room.next()
     room.shares.recount([room.lasting(100.0)])
-    assert room.has_room(EXPRESS, 100.0)
+    assert room.has_room(TRANSACTIONAL, 100.0)
 
 
 def begin(room: Site, now: float) -> WaitingRecord:
@@ -114,7 +116,7 @@ def test_a_site_that_says_nothing_holds_little_and_the_last_go_first() -> None:
     assert len(surplus) == 200
     assert name(surplus[0]) == "n299"
     assert room.held == 100
-    assert not room.has_room(EXPRESS, 1030.0)
+    assert not room.has_room(TRANSACTIONAL, 1030.0)
 
 
 def test_a_site_that_falls_silent_holds_little_however_fast_it_was() -> None:
@@ -136,7 +138,9 @@ def test_little_mail_does_not_make_a_site_slow() -> None:
     assert room.room(1060.0) == 750
 
 
-def park(room: Site, number: int, now: float, traffic_class: TrafficClass = EXPRESS) -> list[float]:
+def park(
+    room: Site, number: int, now: float, traffic_class: TrafficClass = TRANSACTIONAL
+) -> list[float]:
     """Park records, each behind the ones before; return for how many seconds each."""
     return [room.park(traffic_class, now, parked=n, longest=LONGEST) for n in range(number)]
 
@@ -214,24 +218,26 @@ def test_the_pace_is_that_of_a_site_at_work() -> None:
 def test_mail_is_recalled_to_three_quarters_of_the_room() -> None:
     """A room that becomes a little smaller must not send back what was just recalled."""
     room = site(room=40)
-    assert room.recalls(EXPRESS, 100.0) == (15, 5), "the room is half of all places"
+    assert room.recalls(TRANSACTIONAL, 100.0) == (15, 5), "the room is half of all places"
     fill(room, 12, BULK, 100.0, places=1)
-    assert room.recalls(EXPRESS, 100.0)[0] == 15, "bulk makes way"
+    assert room.recalls(TRANSACTIONAL, 100.0)[0] == 15, "bulk makes way"
     assert room.recalls(BULK, 100.0)[0] == 3
 
 
 def test_the_free_places_belong_to_parked_mail_that_came_before() -> None:
     room = site(room=40)
-    fill(room, 12, EXPRESS, 100.0, places=1)
-    assert room.has_room(EXPRESS, 100.0, parked=7)
-    assert not room.has_room(EXPRESS, 100.0, parked=8)
+    fill(room, 12, TRANSACTIONAL, 100.0, places=1)
+    assert room.has_room(TRANSACTIONAL, 100.0, parked=7)
+    assert not room.has_room(TRANSACTIONAL, 100.0, parked=8)
 
 
 def test_a_site_that_is_faster_than_mail_is_recalled_takes_mail_that_comes() -> None:
     room = site(room=40)
-    fill(room, 4, EXPRESS, 100.0, places=1)
-    assert room.has_room(EXPRESS, 100.0, parked=5000)
-    assert not room.has_room(EXPRESS, 100.0, parked=5000, coming=1), "what is recalled is enough"
+    fill(room, 4, TRANSACTIONAL, 100.0, places=1)
+    assert room.has_room(TRANSACTIONAL, 100.0, parked=5000)
+    assert not room.has_room(TRANSACTIONAL, 100.0, parked=5000, coming=1), (
+        "what is recalled is enough"
+    )
 
 
 def test_the_pace_of_a_site_is_its_message_rate_while_that_holds_mail_up() -> None:
@@ -250,9 +256,9 @@ def test_the_pace_of_a_site_is_its_message_rate_while_that_holds_mail_up() -> No
 def test_no_mail_is_brought_back_to_a_site_that_went_down_and_was_not_reached_since() -> None:
     room = site(room=40)
     room.downtime.begins("no connection", 100.0, retry_first=30.0)
-    assert room.recalls(EXPRESS, 200.0) == (0, 0)
+    assert room.recalls(TRANSACTIONAL, 200.0) == (0, 0)
     room.downtime.ends()
-    assert room.recalls(EXPRESS, 200.0)[0] > 0
+    assert room.recalls(TRANSACTIONAL, 200.0)[0] > 0
 
 
 def test_a_site_is_idle_when_nothing_waits_and_nothing_is_under_way() -> None:
@@ -266,8 +272,8 @@ def test_a_site_is_idle_when_nothing_waits_and_nothing_is_under_way() -> None:
 
 
 def put_off(room: Site, now: float) -> float:
-    """Return for how many seconds express mail is put off that comes while a site is down."""
-    return room.downtime.put_off(EXPRESS, now, rate=room.pace.rate(now), longest=LONGEST)
+    """Return for how many seconds transactional mail is put off that comes while a site is down."""
+    return room.downtime.put_off(TRANSACTIONAL, now, rate=room.pace.rate(now), longest=LONGEST)
 
 
 def test_how_long_a_site_is_down_does_not_make_it_seem_slow() -> None:
@@ -307,14 +313,14 @@ def fill(room: Site, count: int, traffic_class: TrafficClass, now: float, *, pla
 
 def test_large_mail_for_a_site_that_says_nothing_has_no_more_places_than_small() -> None:
     room = site(room=1500)
-    fill(room, 1500, EXPRESS, 1000.0, places=6)
+    fill(room, 1500, TRANSACTIONAL, 1000.0, places=6)
     for _ in range(5):
         begin(room, 1000.0)
         room.occupy()
     assert 750 <= room.held < 756, "half of all, and the last may be larger than what was left"
     room.surplus(1030.0)
     assert room.held < 106
-    assert not room.has_room(EXPRESS, 1030.0)
+    assert not room.has_room(TRANSACTIONAL, 1030.0)
 
 
 def test_a_slow_site_holds_what_it_takes_in_seconds_however_large_that_is() -> None:
@@ -336,7 +342,7 @@ def test_mail_that_begins_seldom_leaves_its_places_to_others_however_fast_the_ho
         at = 1000.0 + moment / 20
         room.add(waiting("a", places=6), at)
         work(room, at, 0.05)
-    fill(room, 300, EXPRESS, 1003.0, places=6)
+    fill(room, 300, TRANSACTIONAL, 1003.0, places=6)
     room.surplus(1020.0)
     assert room.held <= 102
 
@@ -345,7 +351,7 @@ def test_one_record_is_let_in_that_is_larger_than_its_sites_share() -> None:
     room = site(room=1500)
     room.shares.recount([15] * 33)
     large = waiting("large", places=300)
-    assert room.has_room(EXPRESS, 1000.0)
+    assert room.has_room(TRANSACTIONAL, 1000.0)
     room.add(large, 1000.0)
     assert room.surplus(1000.0) == []
     assert room.next() is large
@@ -360,23 +366,23 @@ def test_what_is_under_way_keeps_its_places_until_it_has_ended() -> None:
     assert room.held == 0
 
 
-def test_express_has_room_where_bulk_fills_the_room_and_bulk_makes_way() -> None:
+def test_transactional_has_room_where_bulk_fills_the_room_and_bulk_makes_way() -> None:
     room = site(room=40)
     assert fill(room, 100, BULK, 1000.0, places=1) == 20
     assert not room.has_room(BULK, 1000.0)
-    assert room.has_room(EXPRESS, 1000.0)
-    room.add(waiting("express"), 1000.0)
+    assert room.has_room(TRANSACTIONAL, 1000.0)
+    room.add(waiting("transactional"), 1000.0)
     assert [name(each) for each in room.surplus(1000.0)] == ["n19"]
-    assert fill(room, 100, EXPRESS, 1000.0, places=1) < 20, "its own places are bounded, too"
+    assert fill(room, 100, TRANSACTIONAL, 1000.0, places=1) < 20, "its own places are bounded, too"
 
 
-def test_express_that_finds_no_room_waits_for_the_turns_of_express_alone() -> None:
+def test_transactional_that_finds_no_room_waits_for_the_turns_of_transactional_alone() -> None:
     room = site(room=1500)
     for moment in range(13):
         at = 1000.0 + moment / 4
         for _ in range(30):
             room.add(waiting("bulk", BULK), at)
         work(room, at, 0.25)
-    bulk, express = park(room, 2000, 1003.25, BULK), park(room, 4, 1003.25)
+    bulk, transactional = park(room, 2000, 1003.25, BULK), park(room, 4, 1003.25)
     assert bulk[-1] > 500
-    assert max(express) < 5
+    assert max(transactional) < 5

@@ -1,4 +1,4 @@
-"""The order of DNS questions: first ones first, express before bulk, senders in turn."""
+"""The order of DNS questions: first ones first, transactional before bulk, senders in turn."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ def stand(
     lines: DnsLines, name: str, count: int = 1, *, bulk: bool = False, sender: str = ""
 ) -> list[Question]:
     """Let so many questions of a domain wait, each domain's of a sender of its own."""
-    traffic_class = TrafficClass.BULK if bulk else TrafficClass.EXPRESS
+    traffic_class = TrafficClass.BULK if bulk else TrafficClass.TRANSACTIONAL
     asker = Asker(name, traffic_class, sender=sender or name)
     questions = [Question() for _ in range(count)]
     for question in questions:
@@ -67,16 +67,16 @@ def test_a_domain_whose_questions_have_ended_is_at_its_first_ones_again() -> Non
 
 
 @pytest.mark.parametrize(("bulk_first", "asked"), [(True, 9), (False, 3)])
-def test_express_goes_before_bulk_which_has_three_quarters_at_most(
+def test_transactional_goes_before_bulk_which_has_three_quarters_at_most(
     bulk_first: bool, asked: int
 ) -> None:
     lines = DnsLines(12)
     newsletter = [q for n in range(40) for q in stand(lines, f"news{n}.test", bulk=True)]
     found = begun(lines) if bulk_first else []
-    express = [q for n in range(9) for q in stand(lines, f"shop{n}.test")]
+    transactional = [q for n in range(9) for q in stand(lines, f"shop{n}.test")]
     found += begun(lines)
     assert len(set(found) & set(newsletter)) == asked
-    assert len(set(found) & set(express)) == 12 - asked
+    assert len(set(found) & set(transactional)) == 12 - asked
 
 
 def test_a_question_that_two_need_is_asked_when_the_first_of_them_has_a_turn() -> None:

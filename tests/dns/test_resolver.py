@@ -433,7 +433,7 @@ async def test_a_domain_with_dozens_of_silent_hosts_leaves_turns_to_others(
         assert (await resolver.addresses("a.x.example", Asker("x.example"))).addresses
 
 
-async def test_bulk_leaves_turns_to_express(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bulk_leaves_turns_to_transactional(monkeypatch: pytest.MonkeyPatch) -> None:
     newsletter = [Asker(f"news{n}.example", BULK) for n in range(60)]
     async with turns_held(monkeypatch, *newsletter) as (_, resolver):
         assert (await resolver.mx("x.example")).records

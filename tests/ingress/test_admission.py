@@ -118,8 +118,8 @@ spec: {networks: [127.0.0.1/32], senders: ["*@narrow.example"], class: Transacti
     ("sender", "client", "traffic_class"),
     [
         ("me@wide.example", "default/wide", TrafficClass.BULK),
-        ("me@narrow.example", "default/narrow", TrafficClass.EXPRESS),
-        ("", "default/narrow", TrafficClass.EXPRESS),
+        ("me@narrow.example", "default/narrow", TrafficClass.TRANSACTIONAL),
+        ("", "default/narrow", TrafficClass.TRANSACTIONAL),
     ],
 )
 async def test_of_overlapping_networks_the_client_that_may_send_as_the_sender(

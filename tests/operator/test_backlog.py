@@ -14,7 +14,7 @@ from postroad.testing.patience import patient
 
 def test_a_pool_without_mail_has_a_number() -> None:
     # KEDA takes a number that is missing for an error, and leaves the pool as large as it is.
-    ready = {("other", TrafficClass.BULK): 2, ("bulk", TrafficClass.EXPRESS): 3}
+    ready = {("other", TrafficClass.BULK): 2, ("bulk", TrafficClass.TRANSACTIONAL): 3}
     assert as_json(Backlog(ready, 0, 0), {"default": 0, "bulk": 0, "eu": 0}) == {
         "ready": 5,
         "readyTransactional": 3,

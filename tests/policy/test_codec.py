@@ -149,7 +149,7 @@ def test_fields_an_older_version_did_not_write_have_their_defaults() -> None:
     del body["spec"]["traffic_class"]
     client = decode_entry("client.shop.x.y", json.dumps(body).encode(), RINGS)
     assert isinstance(client, Client)
-    assert client.traffic_class is TrafficClass.EXPRESS
+    assert client.traffic_class is TrafficClass.TRANSACTIONAL
 
 
 @pytest.mark.parametrize(

@@ -85,16 +85,18 @@ def test_a_record_takes_the_places_that_its_octets_fill() -> None:
 
 def test_bulk_and_a_lane_leave_places_to_others_whatever_their_mails_size() -> None:
     room = Room(places=1500, octets=30_000_000)
-    assert room.left_for(TrafficClass.EXPRESS, free=1500, lane=0) == 750
+    assert room.left_for(TrafficClass.TRANSACTIONAL, free=1500, lane=0) == 750
     assert room.left_for(TrafficClass.BULK, free=1500, lane=0) == 563
-    assert room.left_for(TrafficClass.EXPRESS, free=750, lane=750) == 0
+    assert room.left_for(TrafficClass.TRANSACTIONAL, free=750, lane=750) == 0
     assert room.left_for(TrafficClass.BULK, free=375, lane=0) == 0
-    assert room.left_for(TrafficClass.EXPRESS, free=375, lane=0) == 375
+    assert room.left_for(TrafficClass.TRANSACTIONAL, free=375, lane=0) == 375
 
 
-def test_express_of_a_lane_that_has_none_in_hand_is_asked_for_though_there_is_no_room() -> None:
+def test_transactional_of_a_lane_that_has_none_in_hand_is_asked_for_though_there_is_no_room() -> (
+    None
+):
     room = Room(places=1500, octets=30_000_000)
-    assert room.left_for(TrafficClass.EXPRESS, free=0, lane=900, has_none=True) == 1
+    assert room.left_for(TrafficClass.TRANSACTIONAL, free=0, lane=900, has_none=True) == 1
     assert room.left_for(TrafficClass.BULK, free=0, lane=900, has_none=True) == 0
 
 

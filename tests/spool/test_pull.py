@@ -118,7 +118,7 @@ async def test_records_that_do_not_fit_into_one_request_come_by_several(
 
 
 def test_a_record_that_is_larger_than_a_request_is_asked_for_alone() -> None:
-    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.EXPRESS)
+    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.TRANSACTIONAL)
     pull.asked = 16
     pull.filled(16, 16, 1.0)
     assert b"max_bytes" not in pull.request(16)
@@ -129,7 +129,7 @@ def test_a_record_that_is_larger_than_a_request_is_asked_for_alone() -> None:
 
 def test_a_request_of_which_nothing_is_heard_any_more_is_made_again() -> None:
     """As where the server went away without a word: else its lane's mail would lie for good."""
-    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.EXPRESS)
+    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.TRANSACTIONAL)
     asked = pull.wants(100, 50.0)
     pull.asked, pull.heard = asked, 50.0
     assert pull.wants(100, 55.0) == 0, "the server says that it is there each 5 s"
@@ -140,7 +140,7 @@ def test_a_request_of_which_nothing_is_heard_any_more_is_made_again() -> None:
 
 def test_a_request_is_forgotten_once_nothing_can_come_of_it() -> None:
     """As where the server has lost it."""
-    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.EXPRESS)
+    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.TRANSACTIONAL)
     requests = OpenRequests()
     for number in range(100):
         requests.add(f"inbox.{number}", OpenRequest(pull, 8, since=float(number)))
@@ -151,7 +151,7 @@ def test_a_request_is_forgotten_once_nothing_can_come_of_it() -> None:
 
 def test_the_last_record_ends_a_request() -> None:
     """The server says nothing of one all of whose records have come."""
-    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.EXPRESS)
+    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.TRANSACTIONAL)
     requests = OpenRequests()
     requests.add("inbox.1", OpenRequest(pull, 2, since=0.0))
     requests.arrived("inbox.1")

@@ -68,7 +68,7 @@ def as_json(backlog: Backlog, pools: Mapping[str, int]) -> dict[str, object]:
     Mail of any other pool also counts for `default`, which delivers it. Otherwise `default` would
     not be started for this mail when it is scaled to zero.
     """
-    transactional = backlog.of_class(TrafficClass.EXPRESS)
+    transactional = backlog.of_class(TrafficClass.TRANSACTIONAL)
     bulk = backlog.of_class(TrafficClass.BULK)
     found = backlog.by_pool()
     taken_over = sum(number for pool, number in found.items() if pool not in pools)

@@ -1,7 +1,7 @@
 """
 The two classes of mail: transactional and bulk. Bulk never delays transactional mail.
 
-What is stored says `x` for transactional mail, from *express*, and so does the code.
+What is stored says `x` for transactional mail, from *express*.
 """
 
 from enum import StrEnum
@@ -10,7 +10,7 @@ from enum import StrEnum
 class TrafficClass(StrEnum):
     """A message's class; the value is its token in the queue's subjects."""
 
-    EXPRESS = "x"
+    TRANSACTIONAL = "x"
     BULK = "b"
 
     @property

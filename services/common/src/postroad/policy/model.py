@@ -205,7 +205,7 @@ class Client:
     networks: tuple[Network, ...] = ()
     senders: tuple[str, ...] = ()
     relay: ObjectKey | None = None
-    traffic_class: TrafficClass = TrafficClass.EXPRESS
+    traffic_class: TrafficClass = TrafficClass.TRANSACTIONAL
     allowed: frozenset[str] = field(init=False, repr=False, compare=False)
     """The senders in the form of `any_matches`."""
 

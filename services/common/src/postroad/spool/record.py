@@ -138,7 +138,7 @@ class QueueRecord:
     requiretls: bool = False
     ret: Ret | None = None
     envid: str | None = None
-    traffic_class: TrafficClass = TrafficClass.EXPRESS
+    traffic_class: TrafficClass = TrafficClass.TRANSACTIONAL
     pool: str = "default"
     site: str = ""  # empty until a site is known for the domain
     trace: bytes = b""

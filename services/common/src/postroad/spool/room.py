@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from postroad.mail.traffic import TrafficClass
 
-_BULK_SHARE = 0.75  # of the places: express mail always has some
+_BULK_SHARE = 0.75  # of the places: transactional mail always has some
 _LANE_SHARE = 0.5  # of the places: the rest of a lane's backlog waits in its stream
 _UNDIVIDED = 16  # up to so many places, one lane may fill all of them
 
@@ -34,16 +34,16 @@ class Room:
         Return for how many more places mail of a lane and class may be requested.
 
         Without a class it is mail that has waited, of both classes: it may have the places of bulk
-        mail, and one in any case, as some of it is express mail.
+        mail, and one in any case, as some of it is transactional mail.
 
         `free` is the number of free places, and `lane` that of the lane's taken places. `has_none`
-        says that no such record is in hand or requested. Then express mail may
+        says that no such record is in hand or requested. Then transactional mail may
         always request one, since bulk mail that was requested before may be larger than expected
         and fill all places.
         """
         whole = max(int(self.places * _LANE_SHARE), min(self.places, _UNDIVIDED))
         left = whole - lane
-        if traffic_class is not TrafficClass.EXPRESS:
+        if traffic_class is not TrafficClass.TRANSACTIONAL:
             free -= int(self.places * (1 - _BULK_SHARE))
             left -= int(whole * (1 - _BULK_SHARE))
         has_none = has_none and traffic_class is not TrafficClass.BULK

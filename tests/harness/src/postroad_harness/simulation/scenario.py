@@ -101,7 +101,7 @@ class Scenario:
             networks=(ip_network(NETWORK),),
             senders=(f"*@{SENDER_DOMAIN}",),
             relay=relay,
-            traffic_class=TrafficClass.EXPRESS if self.seed % 2 else TrafficClass.BULK,
+            traffic_class=TrafficClass.TRANSACTIONAL if self.seed % 2 else TrafficClass.BULK,
         )
         relays = {f"relay.shop.{each.key.name}": each for each in self._relays()}
         limit = QuotaLimit(QuotaUnit.MESSAGES, self.quota, self.quota_window)

@@ -4,8 +4,8 @@ Decides which question goes to the DNS next. No I/O.
 The number of concurrent questions (turns) is limited, and an unanswered question keeps its turn for
 seconds. A domain with dozens of silent MX hosts could take all turns for minutes. So the first
 questions of each domain, as many as one host's addresses need, go before the later questions of all
-domains, and the later ones never have more than half of the turns. Express goes before bulk, which
-has three quarters of the turns at most.
+domains, and the later ones never have more than half of the turns. Transactional goes before bulk,
+which has three quarters of the turns at most.
 
 A sender could do the same with thousands of silent domains. So the senders take turns, and none has
 all of them (`places`).
@@ -33,7 +33,7 @@ class Asker:
     """
 
     name: str
-    traffic_class: TrafficClass = TrafficClass.EXPRESS
+    traffic_class: TrafficClass = TrafficClass.TRANSACTIONAL
     slow: bool = False
     sender: str = ""
 

@@ -1,9 +1,9 @@
 """
 Shares places among the senders and classes of mail. No I/O.
 
-Bulk mail may have three quarters of the places, so that express mail always finds one. In the same
-way no sender gets all places: a sender may take another one while it has less than three times as
-many as are free. So one sender has three quarters at most, and two have three sevenths each, and
+Bulk mail may have three quarters of the places, so that transactional mail always finds one. In the
+same way no sender gets all places: a sender may take another one while it has less than three times
+as many as are free. So one sender has three quarters at most, and two have three sevenths each, and
 there are free places for a sender that has none. (Such a limit is known as a dynamic threshold,
 from the shared buffers of network switches.)
 """

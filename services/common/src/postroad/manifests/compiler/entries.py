@@ -148,7 +148,7 @@ def client_entry(
         networks=spec.networks,
         senders=senders,
         relay=relay,
-        traffic_class=TrafficClass.BULK if bulk else TrafficClass.EXPRESS,
+        traffic_class=TrafficClass.BULK if bulk else TrafficClass.TRANSACTIONAL,
     )
 
 

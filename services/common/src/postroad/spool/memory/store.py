@@ -173,7 +173,7 @@ class MemoryStore:
     def hand_out(
         self, lane: MemoryLane, holder: object, only: Collection[MemoryLine] | None = None
     ) -> StoredRecord | None:
-        """Hand out a lane's next record, express before bulk; None when there is none."""
+        """Hand out a lane's next record, transactional before bulk; None when there is none."""
         for line, queue in self._ready.get(lane, {}).items():
             while queue and (only is None or line in only):
                 stored = self.records.get(queue.popleft())

@@ -242,7 +242,7 @@ class SiteAssignment:
         elif self._parking.has_room(site, waiting, known, now):
             site.add(waiting, now)
             self.dispatcher.pump(site)
-            if leased.record.traffic_class is TrafficClass.EXPRESS and site.lines.bulk:
+            if leased.record.traffic_class is TrafficClass.TRANSACTIONAL and site.lines.bulk:
                 self._parking.park_surplus(site, now)  # bulk mail makes way
         else:
             self._parking.park(site, waiting, now)

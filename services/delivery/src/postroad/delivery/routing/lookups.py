@@ -4,12 +4,12 @@ Limits the records that wait for a DNS look-up. No I/O; the clock is an argument
 An unanswered question holds up a message for ten seconds. So only a part of the places is for mail
 that needs a look-up, and other mail passes it. A part of those is for slow names, which were
 unanswered recently, so that they do not keep out new names. Neither bulk mail nor one sender gets
-all of either (`dns.questions.places`), so that express mail and the mail of others always find a
-place.
+all of either (`dns.questions.places`), so that transactional mail and the mail of others always
+find a place.
 
 A record without a place, or that comes while the DNS is unavailable, is put off; a limited number a
-second comes back. Express and bulk mail have separate turns for that, and the senders of each share
-them: behind another's newsletter to 30,000 domains, mail would come back after ten minutes.
+second comes back. Transactional and bulk mail have separate turns for that, and the senders of each
+share them: behind another's newsletter to 30,000 domains, mail would come back after ten minutes.
 """
 
 from dataclasses import dataclass, field

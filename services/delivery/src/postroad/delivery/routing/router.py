@@ -135,7 +135,7 @@ class Router:
         self,
         egress_path: EgressPath,
         domain: str,
-        traffic_class: TrafficClass = TrafficClass.EXPRESS,
+        traffic_class: TrafficClass = TrafficClass.TRANSACTIONAL,
         sender: str = "",
     ) -> Route | NoRoute:
         """

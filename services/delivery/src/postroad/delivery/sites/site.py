@@ -5,9 +5,9 @@ Each egress path has a Site of its own, because limits, logins and TLS differ, a
 of its mail. Only the sum of their use is common (`delivery.sites.total`). No I/O; the clock is an
 argument.
 
-Waiting bulk mail makes way for express mail, and express mail that was put off comes back behind
-express mail only (`delivery.sites.waiting`). A site whose hosts cannot be reached is down for a
-while (`delivery.sites.downtime`).
+Waiting bulk mail makes way for transactional mail, and transactional mail that was put off comes
+back behind transactional mail only (`delivery.sites.waiting`). A site whose hosts cannot be reached
+is down for a while (`delivery.sites.downtime`).
 
 A site's mail must not hold up other mail. So a room holds only what the site takes within a few
 seconds, by its pace. A site that does not move gets a share of a part of the places. Large mail
@@ -210,14 +210,14 @@ class Site:
         return min(self.shares.most, max(1, self.shares.fair, self._quick(rate)))
 
     def free(self, traffic_class: TrafficClass, now: float) -> int:
-        """Return how many places are free here for a class; bulk makes way for express."""
+        """Return how many places are free here for a class; bulk makes way for transactional."""
         return self.room(now) - self.lines.places_before(traffic_class)
 
     def has_room(
         self, traffic_class: TrafficClass, now: float, *, parked: int = 0, coming: int = 0
     ) -> bool:
         """
-        Whether another record of a class may wait here; bulk makes way for express.
+        Whether another record of a class may wait here; bulk makes way for transactional.
 
         `parked` and `coming` are the places of parked mail (`delivery.sites.shares`).
         """
@@ -238,7 +238,7 @@ class Site:
         """
         Remove and return the waiting records that exceed the room.
 
-        They came before the pace fell, or before express mail to which they make way.
+        They came before the pace fell, or before transactional mail to which they make way.
         """
         found = self.lines.surplus(self.room(now))
         self._was_emptied()
@@ -257,11 +257,11 @@ class Site:
         self.pace.waits(now)
 
     def first(self) -> WaitingRecord | None:
-        """Return the next record, express before bulk, without removing it."""
+        """Return the next record, transactional before bulk, without removing it."""
         return self.lines.first()
 
     def next(self) -> WaitingRecord | None:
-        """Remove and return the next record, express before bulk; None when none waits."""
+        """Remove and return the next record, transactional before bulk; None when none waits."""
         return self.lines.next()
 
     def empty(self) -> list[WaitingRecord]:

@@ -1,8 +1,8 @@
 """
 Records that wait at a site, and the lines in which they wait. No I/O.
 
-Express mail goes before bulk mail. Each class has a line of its own, so that express mail only
-waits behind express mail.
+Transactional mail goes before bulk mail. Each class has a line of its own, so that transactional
+mail only waits behind transactional mail.
 """
 
 from collections import deque
@@ -94,26 +94,26 @@ class Line:
 class SiteLines:
     """The lines of a site; `count` is the number of records in both."""
 
-    express: Line = field(default_factory=Line)
+    transactional: Line = field(default_factory=Line)
     bulk: Line = field(default_factory=Line)
     count: int = 0
 
     def of(self, traffic_class: TrafficClass) -> Line:
         """Return the line of a class."""
-        return self.bulk if traffic_class is TrafficClass.BULK else self.express
+        return self.bulk if traffic_class is TrafficClass.BULK else self.transactional
 
     @property
     def places(self) -> int:
         """How many places all waiting records take."""
-        return self.express.places + self.bulk.places
+        return self.transactional.places + self.bulk.places
 
     def places_before(self, traffic_class: TrafficClass) -> int:
         """Return the places of records that do not make way for a record of this class."""
-        return self.places if traffic_class is TrafficClass.BULK else self.express.places
+        return self.places if traffic_class is TrafficClass.BULK else self.transactional.places
 
     def before(self, traffic_class: TrafficClass) -> int:
         """Return how many records go before the next one of this class."""
-        return self.count if traffic_class is TrafficClass.BULK else len(self.express)
+        return self.count if traffic_class is TrafficClass.BULK else len(self.transactional)
 
     def add(self, waiting: WaitingRecord) -> None:
         """Add a record after the others of its class."""
@@ -126,13 +126,13 @@ class SiteLines:
         self.count += 1
 
     def first(self) -> WaitingRecord | None:
-        """Return the next record, express before bulk, without removing it."""
-        line = self.express or self.bulk
+        """Return the next record, transactional before bulk, without removing it."""
+        line = self.transactional or self.bulk
         return line.first if line else None
 
     def next(self) -> WaitingRecord | None:
-        """Remove and return the next record, express before bulk; None when none waits."""
-        line = self.express or self.bulk
+        """Remove and return the next record, transactional before bulk; None when none waits."""
+        line = self.transactional or self.bulk
         if not line:
             return None
         self.count -= 1
@@ -141,7 +141,7 @@ class SiteLines:
     def surplus(self, room: int) -> list[WaitingRecord]:
         """Remove and return the records beyond so many places: bulk first, the latest first."""
         found = []
-        for line in (self.bulk, self.express):
+        for line in (self.bulk, self.transactional):
             while line and self.places - line.last.leased.places >= room:
                 found.append(line.pop())
                 self.count -= 1
@@ -149,6 +149,6 @@ class SiteLines:
 
     def withdraw(self, leaves: Callable[[WaitingRecord], bool]) -> list[WaitingRecord]:
         """Remove and return the records for which `leaves` is true."""
-        leaving = self.express.withdraw(leaves) + self.bulk.withdraw(leaves)
+        leaving = self.transactional.withdraw(leaves) + self.bulk.withdraw(leaves)
         self.count -= len(leaving)
         return leaving

@@ -65,7 +65,7 @@ def records(
                 origin=came_from,
                 body=transaction.body,
                 smtputf8=transaction.smtputf8,
-                traffic_class=client.traffic_class if client else TrafficClass.EXPRESS,
+                traffic_class=client.traffic_class if client else TrafficClass.TRANSACTIONAL,
                 generation=transaction.snapshot.generation,
                 pool=egress_path.pool,
                 site=sites.lookup(domain) if egress_path.by_mx else egress_path.name,

@@ -1,9 +1,9 @@
 """
 Flow control: the records in hand, their order, and how many more a process may request.
 
-Express records are handed out first. A lane with a backlog gets half of the places; the rest is for
-the other lanes. Large records take several places (`spool.room`). When a record is released, its
-places are free, and more records are requested.
+Transactional records are handed out first. A lane with a backlog gets half of the places; the rest
+is for the other lanes. Large records take several places (`spool.room`). When a record is released,
+its places are free, and more records are requested.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class FlowControl:
         """Return the next record for delivery, None if there is none or no place for it."""
         if self.stopped or len(self._handed) >= self.room.places:
             return None
-        for come in self._come.values():  # express first
+        for come in self._come.values():  # transactional first
             if come:
                 leased = come.popleft()
                 self._handed.add(leased.key)

@@ -129,32 +129,32 @@ class ParkedLine:
 class ParkedLines:
     """The parked records of one site."""
 
-    express: ParkedLine = field(default_factory=ParkedLine)
+    transactional: ParkedLine = field(default_factory=ParkedLine)
     bulk: ParkedLine = field(default_factory=ParkedLine)
 
     def of(self, traffic_class: TrafficClass) -> ParkedLine:
         """Return the line of a class."""
-        return self.bulk if traffic_class is TrafficClass.BULK else self.express
+        return self.bulk if traffic_class is TrafficClass.BULK else self.transactional
 
     def before(self, traffic_class: TrafficClass, since: float) -> int:
-        """Return how many records go before one that came at a time: for bulk, all express too."""
+        """Return how many records go before one that came then: bulk goes behind all others."""
         before = self.of(traffic_class).before(since)
-        return before + len(self.express) if traffic_class is TrafficClass.BULK else before
+        return before + len(self.transactional) if traffic_class is TrafficClass.BULK else before
 
     def places_before(self, traffic_class: TrafficClass, since: float, *, most: int) -> int:
         """Return their places, or some number from `most` on if they are more."""
         places = self.of(traffic_class).places_before(since, most=most)
         if traffic_class is TrafficClass.BULK and places < most:
-            places += self.express.places_before(most=most)
+            places += self.transactional.places_before(most=most)
         return places
 
     @property
     def coming(self) -> int:
         """The places of the records that were recalled and have not come yet."""
-        return self.express.coming + self.bulk.coming
+        return self.transactional.coming + self.bulk.coming
 
     def __len__(self) -> int:
-        return len(self.express) + len(self.bulk)
+        return len(self.transactional) + len(self.bulk)
 
 
 @dataclass(slots=True)
@@ -175,7 +175,9 @@ class ParkedMail:
         self._sites.setdefault(site, ParkedLines()).of(traffic_class).add(parked)
         self._known[parked.record_id] = site, traffic_class, parked
         if len(self._known) > self.most:
-            lines = (line for each in self._sites.values() for line in (each.express, each.bulk))
+            lines = (
+                line for each in self._sites.values() for line in (each.transactional, each.bulk)
+            )
             self.came(max(lines, key=len).last.record_id)
 
     def came(self, record_id: RecordId) -> Parked | None:

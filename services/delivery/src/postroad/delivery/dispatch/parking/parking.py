@@ -149,7 +149,7 @@ class Parking:
         now = asyncio.get_running_loop().time()
         found: list[Parked] = []
         coming = 0
-        for traffic_class in TrafficClass:  # express first
+        for traffic_class in TrafficClass:  # transactional first
             line = lines.of(traffic_class)
             places, few = site.recalls(traffic_class, now)
             places -= coming + line.coming

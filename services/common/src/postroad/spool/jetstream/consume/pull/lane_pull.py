@@ -31,7 +31,7 @@ _IDLE_OCTETS, _BUSY_OCTETS = 512 * 1024, 4 * 1024 * 1024
 _PAUSE = 0.25  # seconds before a request is repeated that failed at once
 
 
-LINES: tuple[TrafficClass | None, ...] = (TrafficClass.EXPRESS, None, TrafficClass.BULK)
+LINES: tuple[TrafficClass | None, ...] = (TrafficClass.TRANSACTIONAL, None, TrafficClass.BULK)
 """The pull requests of a lane in a shard, in order: of the classes of new mail; None: the rest."""
 
 

@@ -145,7 +145,7 @@ class Puller:
         await self.refill()
 
     async def refill(self) -> None:
-        """Request more where records have come and there is room, express before bulk."""
+        """Request more where records have come and there is room, transactional before bulk."""
         if self._stopped or not self._link.connected:
             return
         # A process can have 288 requests. Checking each of them after each record would cost more
