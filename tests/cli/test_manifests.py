@@ -132,6 +132,29 @@ async def test_an_edit_is_told_as_what_became_of_it(
     assert all("m.yaml:4: spec.networks[0]: " in reason for reason in wrong)
 
 
+async def test_what_is_published_is_put_right_without_an_edit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A nats-server that was killed may bring back what was removed."""
+    monkeypatch.setattr(f"{FollowedManifests.__module__}._MENDED_EVERY", 0.05)
+    file = tmp_path / "m.yaml"
+    file.write_text(GOOD)
+    spool = MemorySpool()
+    manifests = FollowedManifests([file], spool, keyrings())
+    await manifests.publish_first()
+    published = await spool.config.last()
+    assert published is not None
+    await spool.config.publish({**published.entries, "client.default.gone": b"back"})
+    watching = asyncio.create_task(manifests.watch())
+    try:
+        async with asyncio.timeout(patient(20)):
+            async for state in spool.config.follow():
+                if state.entries == published.entries:
+                    break
+    finally:
+        watching.cancel()
+
+
 def counted(monkeypatch: pytest.MonkeyPatch, module: object, name: str) -> list[object]:
     """Note what a function is called with first."""
     heard: list[object] = []

@@ -14,9 +14,10 @@ from postroad.spool.agreement import ConfigState
 from postroad.spool.errors import RecordTooLarge, SpoolUnavailable
 from postroad.spool.jetstream.cluster.config import JetStreamConfig
 from postroad.spool.jetstream.nats.direct_get import Page, StoredMessage
-from postroad.spool.jetstream.nats.key_value import Bucket, Write
+from postroad.spool.jetstream.nats.key_value import Bucket, Write, token
 from postroad.spool.jetstream.opening import provision
 from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
@@ -24,6 +25,7 @@ from postroad.testing.queue.nats_server import NatsServer
 pytestmark = pytest.mark.nats
 
 OpenLink = Callable[[], Awaitable[Any]]
+OpenSpool = Callable[[], Awaitable[JetStreamSpool]]
 FIRST = {"relay.a.x": b"1", "client.a.y": b"1"}
 SECOND = {"relay.a.x": b"2", "client.a.z": b"2"}
 
@@ -131,6 +133,31 @@ async def test_a_bucket_that_was_lost_is_filled_and_followed_again(
     await follower.until(SECOND)
     for each in (follower, late):
         await each.stop()
+
+
+async def test_what_is_no_longer_published_does_not_come_back_when_the_server_is_killed(
+    open_spool: OpenSpool,
+    open_link: OpenLink,
+    server: NatsServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a process that is started later waits for a configuration for ever."""
+    monkeypatch.setattr(f"{JetStreamConfig.__module__}._DELETION_IS_TOLD_FOR", timedelta(seconds=1))
+    publisher, process = await open_spool(), await open_spool()
+    await publisher.config.publish({**FIRST, **SECOND})
+    await publisher.config.publish(SECOND)
+    bucket = Bucket(await open_link(), "config")
+    async with asyncio.timeout(patient(10)):
+        while await bucket.get("entry." + token("client.a.y")) is not None:
+            await asyncio.sleep(0.05)
+    await server.restart()
+    follower = Follower(process.config)
+    async with asyncio.timeout(patient(20)):
+        while not follower.states:  # as it is done every minute
+            await publisher.config.publish(SECOND)
+            await asyncio.sleep(0.1)
+    assert follower.states == [SECOND]
+    await follower.stop()
 
 
 async def test_thousands_of_entries_are_few_round_trips(open_link: OpenLink) -> None:

@@ -1,6 +1,8 @@
 """
 Reads, compiles and publishes the manifests of `postroad up`, again after each edit.
 
+What is published is put right every minute, as nats-server may have been killed.
+
 An edit may remove any object, but not all of them at once: that is treated as a mistake.
 """
 
@@ -28,6 +30,7 @@ from postroad.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 _RETRY = 1.0  # seconds
+_MENDED_EVERY = 60.0  # seconds
 
 _NOTHING_NEW = "manifests edited, but no object has changed"
 _WRONG = "manifests not published: the changed objects are wrong, their last good form stays"
@@ -82,7 +85,7 @@ class FollowedManifests:
         told = ""
         while True:
             try:
-                look = await next_edit(self._look, self._look_again)
+                look = await self._next_edit()
                 await self._apply(look)
                 self._look = look  # the state before the files were read, so that no edit is missed
                 told = ""
@@ -92,6 +95,23 @@ class FollowedManifests:
                     log.exception("edits of the manifests cannot be followed for now")
                     told = repr(error)
                 await asyncio.sleep(_RETRY)
+
+    async def _next_edit(self) -> Look:
+        """Return the state of the files after the next edit; mend what is published meanwhile."""
+        editing = asyncio.create_task(next_edit(self._look, self._look_again))
+        try:
+            while not (await asyncio.wait((editing,), timeout=_MENDED_EVERY))[0]:
+                await self._mend()
+            return editing.result()
+        finally:
+            editing.cancel()
+
+    async def _mend(self) -> None:
+        """Publish what is in force again; entries that are right are not written."""
+        try:
+            await self._publish_once(self.in_force)
+        except SpoolError as error:
+            log.debug("what is published is not looked at for now", error=str(error))
 
     async def _look_again(self) -> Look:
         return await in_daemon_thread(look_at, self._paths)

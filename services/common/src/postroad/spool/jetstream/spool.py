@@ -83,6 +83,7 @@ class JetStreamSpool:
         self._capacity = Capacity(link, copies=layout.replicas)
         self._unfinished = UnfinishedBodies(self._capacity, processes=self._of_role)
         self._config = JetStreamConfig(Bucket(link, "config"))
+        link.on_reconnect(self._config.doubt)
         self._events = JetStreamEvents(link)
         self._orders = JetStreamOrders(Bucket(link, "cluster"))
         self._sites = JetStreamSiteDirectory(Bucket(link, "sites"))

@@ -10,6 +10,12 @@ stays in force everywhere until a publisher completes the new one.
 Reading by revision needs no consumer, which would be lost when a server restarts. If entries and
 head do not match for some seconds, everything is read again from the start. That happens when a
 deletion marker has expired, or when the bucket was created again and its revisions restart.
+
+If nats-server is killed after a deletion marker has expired, it may bring the deleted entry back
+(see `spool.jetstream.bodies.deletion`). Readers that have the state do not see it, but those that
+start later never get one that matches the head. So after each reconnect, the publisher reads
+everything before it publishes again, which it does every minute, and deletes what should not be
+there.
 """
 
 import asyncio
@@ -128,11 +134,16 @@ class JetStreamConfig:
         self._publishing = asyncio.Lock()
         self._published = _View()
         self._highest = 0  # the last generation published here, even if the bucket is lost
+        self._is_in_doubt = False  # the bucket may have more than what was published
 
     @property
     def largest_entry(self) -> int:
         """The octets of the largest entry that the connected server stores."""
         return self._bucket.largest_value
+
+    def doubt(self) -> None:
+        """Read everything before the next publication, as the servers may have restarted."""
+        self._is_in_doubt = True
 
     async def publish(self, entries: Mapping[str, bytes]) -> int:
         """
@@ -170,9 +181,9 @@ class JetStreamConfig:
             raise RecordTooLarge(f"larger than the {bound} octets stored: {', '.join(large)}")
 
     async def _catch_up(self) -> _View:
-        """Read the changes; read everything if the bucket was lost and created again."""
-        if _is_another(await self._bucket.get(_HEAD), self._published):
-            self._published = _View()
+        """Read the changes; read everything if the bucket may have become another."""
+        if self._is_in_doubt or _is_another(await self._bucket.get(_HEAD), self._published):
+            self._published, self._is_in_doubt = _View(), False
         await self._published.catch_up(self._bucket)
         return self._published
 
