@@ -1,7 +1,6 @@
-"""Shared by the tests of delivery: a certificate without a known authority."""
+"""Shared by the tests of delivery: certificates of hosts."""
 
 import ssl
-from pathlib import Path
 
 import pytest
 
@@ -19,11 +18,3 @@ def mx_tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
 def vouched(tmp_path_factory: pytest.TempPathFactory) -> Vouched:
     """Give a certificate that is good for mx.test."""
     return vouched_for(tmp_path_factory.mktemp("vouched"), "mx.test")
-
-
-@pytest.fixture
-def wanting_certificates(tmp_path: Path) -> ssl.SSLContext:
-    """Give the context of a server that refuses clients without a certificate."""
-    context = vouched_for(tmp_path, "mx.test").context
-    context.verify_mode = ssl.CERT_REQUIRED
-    return context

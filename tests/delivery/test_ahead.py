@@ -13,7 +13,6 @@ import pytest
 from postroad.cli.sink.server import Sink, SinkBehaviour
 from postroad.cli.sink.session import SinkProtocol
 from postroad.delivery.attempt import connection
-from postroad.delivery.client.peer import Timeouts
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import (
     EgressPath,
@@ -24,6 +23,7 @@ from postroad.policy.model import (
     Source,
     TlsMode,
 )
+from postroad.smtp_client.peer import Timeouts
 from postroad.spool.event import Event, EventType
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import BlobRef, QueuedRecipient

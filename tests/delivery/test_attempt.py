@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.client.outages import NetworkPath
 from postroad.delivery.outcome import OutcomeKind
 from postroad.delivery.routing.routes import MailHost
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Body
+from postroad.smtp_client.outages import NetworkPath
 from postroad.spool.errors import LeaseLost
 from postroad.spool.record import QueuedRecipient, RecipientState
 from postroad.testing.patience import patient

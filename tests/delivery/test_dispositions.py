@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from postroad.delivery.client.peer import Timeouts
-from postroad.delivery.disposition.table import Answer, Protection, Step, step
 from postroad.delivery.routing.routes import MailHost
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
+from postroad.smtp_client.dispositions import Answer, Protection, Step, step
+from postroad.smtp_client.peer import Timeouts
 from postroad.spool.record import QueuedRecipient
 from postroad.testing.patience import patient
 from postroad.testing.peers.certificates import Vouched

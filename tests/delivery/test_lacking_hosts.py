@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from postroad.delivery.client.outages import NetworkPath
-from postroad.delivery.client.peer import Timeouts
 from postroad.delivery.routing.routes import MailHost
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
+from postroad.smtp_client.outages import NetworkPath
+from postroad.smtp_client.peer import Timeouts
 from postroad.spool.record import QueuedRecipient
 from postroad.testing.peers.mx import HANG_UP, ScriptedMx
 from postroad.testing.processes.attempts import Bench, summary

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from postroad.delivery.client.endpoint import EndpointRegistry
-from postroad.delivery.client.peer import Peer
 from postroad.delivery.routing import egress_paths as way
+from postroad.smtp_client.endpoint import EndpointRegistry
+from postroad.smtp_client.peer import Peer
 from postroad.testing.queue.queued_mail import record
 
 MANY = 20_000  # are kept

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from postroad.delivery.client.opening import open_session
-from postroad.delivery.client.peer import Peer, Timeouts
-from postroad.delivery.client.session import Session
 from postroad.delivery.sites.limits import SiteLimiter
 from postroad.delivery.sites.pool import SessionPool
 from postroad.policy.model import SiteLimits, TlsMode
+from postroad.smtp_client.opening import open_session
+from postroad.smtp_client.peer import Peer, Timeouts
+from postroad.smtp_client.session import Session
 from postroad.testing.patience import patient
 from postroad.testing.peers.mx import ScriptedMx
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from postroad.delivery.client.redaction import Redaction
 from postroad.policy.model import Credentials
 from postroad.smtp.reply import Reply
+from postroad.smtp_client.redaction import Redaction
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
 from postroad.testing.peers.mx import Script, ScriptedMx

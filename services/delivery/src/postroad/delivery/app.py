@@ -1,6 +1,5 @@
 """Builds the delivery process from its parts."""
 
-from postroad.delivery.client.peer import Timeouts
 from postroad.delivery.context import AttemptContext, WorkerContext
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
@@ -17,6 +16,7 @@ from postroad.process.own_name import own_name
 from postroad.process.tls import check_authorities
 from postroad.queue.configuration import Configuration
 from postroad.queue.opening import open_keyring, open_queue
+from postroad.smtp_client.peer import Timeouts
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.interface import Spool
 

@@ -4,9 +4,6 @@ import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from postroad.delivery.client.endpoint import EndpointRegistry
-from postroad.delivery.client.outages import Outages
-from postroad.delivery.client.peer import Timeouts
 from postroad.delivery.disposition.dsn import Notifier
 from postroad.delivery.disposition.settlement import SettlementContext
 from postroad.delivery.order_counts import OrderCounts
@@ -15,6 +12,9 @@ from postroad.delivery.routing.sources import MissingSources
 from postroad.delivery.sites.pool import SessionPool
 from postroad.policy.model import RetrySchedule
 from postroad.queue.configuration import Configuration
+from postroad.smtp_client.endpoint import EndpointRegistry
+from postroad.smtp_client.outages import Outages
+from postroad.smtp_client.peer import Timeouts
 from postroad.spool.interface import RecordConsumer, Spool
 
 # Storing a record of 1,000 recipients costs 6 ms of processor time. That is too much after each

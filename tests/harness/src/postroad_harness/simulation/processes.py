@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from postroad.delivery.client.peer import Timeouts
 from postroad.delivery.context import AttemptContext, WorkerContext
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
@@ -35,6 +34,7 @@ from postroad.policy.secrets.seal import Reader
 from postroad.policy.snapshot import Snapshot
 from postroad.queue.configuration import Configuration
 from postroad.smtp.server.content import LineEnds
+from postroad.smtp_client.peer import Timeouts
 from postroad.spool.agreement import QuotaCounters
 from postroad.spool.errors import SpoolError
 from postroad.spool.lanes.keys import Key

@@ -1,7 +1,7 @@
 """A whole transaction over a session, for tests that want nothing between its steps."""
 
-from postroad.delivery.client.session import Session
-from postroad.delivery.client.transaction import Outgoing, TransactionReplies
+from postroad.smtp_client.session import Session
+from postroad.smtp_client.transaction import Outgoing, TransactionReplies
 
 
 async def transact(session: Session, message: Outgoing, transaction: TransactionReplies) -> None:

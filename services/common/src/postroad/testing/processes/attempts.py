@@ -4,8 +4,6 @@ from datetime import timedelta
 
 from postroad.delivery.attempt.attempt import Attempt, AttemptResult
 from postroad.delivery.attempt.connection import SiteConnection
-from postroad.delivery.client.endpoint import Endpoint
-from postroad.delivery.client.peer import Timeouts
 from postroad.delivery.context import LONG_ENOUGH, AttemptContext
 from postroad.delivery.routing.routes import MailHost, Route
 from postroad.delivery.sites.limits import SiteLimiter
@@ -16,6 +14,8 @@ from postroad.delivery.sites.total import SiteTotal
 from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import Credentials, EgressPath, SiteLimits, TlsMode
+from postroad.smtp_client.endpoint import Endpoint
+from postroad.smtp_client.peer import Timeouts
 from postroad.spool.memory.consumer import MemoryConsumer
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import QueuedRecipient

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from postroad.delivery.client.peer import Timeouts
 from postroad.delivery.context import LONG_ENOUGH, AttemptContext, WorkerContext
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
@@ -25,6 +24,7 @@ from postroad.policy.model import (
 )
 from postroad.policy.secrets.seal import Reader
 from postroad.queue.configuration import Configuration, publish_objects
+from postroad.smtp_client.peer import Timeouts
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, Ready, RecordConsumer, Spool

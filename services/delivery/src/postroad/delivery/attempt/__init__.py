@@ -5,5 +5,6 @@ One attempt at a record: host after host, until each recipient has an outcome.
 decided. `connection` keeps a session from one record to the next.
 
 In: a waiting record with its route, and the site's connection, from `dispatch`. Out: transactions
-to hosts through `client`; an outcome for each recipient (`AttemptResult`) to `dispatch`.
+to hosts through `postroad.smtp_client`; an outcome for each recipient (`AttemptResult`) to
+`dispatch`.
 """

@@ -25,16 +25,16 @@ from postroad.delivery.attempt.outgoing import Load
 from postroad.delivery.attempt.sessions import NotOpenedError
 from postroad.delivery.attempt.standing import Standing
 from postroad.delivery.attempt.turn import Share, Turn
-from postroad.delivery.client.endpoint import Endpoint
-from postroad.delivery.client.peer import Peer
-from postroad.delivery.client.transaction import Outgoing
 from postroad.delivery.context import AttemptContext
-from postroad.delivery.disposition.table import Step
 from postroad.delivery.outcome import Outcome
 from postroad.delivery.routing.routes import MailHost, Route
 from postroad.delivery.routing.sources import suiting
 from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.policy.model import Source
+from postroad.smtp_client.dispositions import Step
+from postroad.smtp_client.endpoint import Endpoint
+from postroad.smtp_client.peer import Peer
+from postroad.smtp_client.transaction import Outgoing
 from postroad.spool.record import QueueRecord, RecipientState
 from postroad.telemetry.logs import get_logger
 

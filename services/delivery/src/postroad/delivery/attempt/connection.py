@@ -17,11 +17,11 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from postroad.delivery import metrics
 from postroad.delivery.attempt.outgoing import Load
 from postroad.delivery.attempt.sessions import SiteSessions
-from postroad.delivery.client.endpoint import Endpoint
-from postroad.delivery.client.session import Session
-from postroad.delivery.client.transaction import Outgoing
 from postroad.delivery.context import AttemptContext
 from postroad.delivery.sites.site import Site
+from postroad.smtp_client.endpoint import Endpoint
+from postroad.smtp_client.session import Session
+from postroad.smtp_client.transaction import Outgoing
 
 _SHORT_PAUSE = 0.05  # seconds
 

@@ -5,11 +5,11 @@ The endpoints that one attempt may go to: its route's addresses, as its egress p
 import time
 
 from postroad.delivery.attempt.candidates import Target
-from postroad.delivery.client.endpoint import Endpoint
-from postroad.delivery.client.outages import NetworkPath
-from postroad.delivery.client.peer import Peer
 from postroad.delivery.context import AttemptContext
 from postroad.delivery.sites.waiting import WaitingRecord
+from postroad.smtp_client.endpoint import Endpoint
+from postroad.smtp_client.outages import NetworkPath
+from postroad.smtp_client.peer import Peer
 
 
 class AttemptEndpoints:

@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from postroad.delivery.client.session import Session
-from postroad.delivery.client.transaction import Outgoing
 from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.mail.envelope import Body
 from postroad.mail.header import HEADER_LIMIT, header_block
 from postroad.smtp import command
 from postroad.smtp.folding import LineFolder, has_long_line, is_signed
+from postroad.smtp_client.session import Session
+from postroad.smtp_client.transaction import Outgoing
 from postroad.spool.errors import LeaseLost
 from postroad.spool.interface import LeasedRecord, RecordConsumer, Spool
 from postroad.spool.record import BlobRef, QueueRecord

@@ -12,16 +12,16 @@ from postroad.delivery import metrics
 from postroad.delivery.attempt.outgoing import Load
 from postroad.delivery.attempt.standing import UNREACHABLE
 from postroad.delivery.attempt.verdict import LOST
-from postroad.delivery.client.endpoint import Endpoint
-from postroad.delivery.client.network import HostUnreachable, NetworkError, SourceUnusable
-from postroad.delivery.client.opening import is_nobody_there, open_session
-from postroad.delivery.client.outages import NetworkPath
-from postroad.delivery.client.peer import Peer, SessionError, SessionRefused
-from postroad.delivery.client.session import Session
 from postroad.delivery.context import AttemptContext
 from postroad.delivery.outcome import Outcome, OutcomeKind, deferred, of_reply
 from postroad.delivery.sites.pool import Under
 from postroad.delivery.sites.site import Site
+from postroad.smtp_client.endpoint import Endpoint
+from postroad.smtp_client.network import HostUnreachable, NetworkError, SourceUnusable
+from postroad.smtp_client.opening import is_nobody_there, open_session
+from postroad.smtp_client.outages import NetworkPath
+from postroad.smtp_client.peer import Peer, SessionError, SessionRefused
+from postroad.smtp_client.session import Session
 
 
 class NotOpenedError(Exception):

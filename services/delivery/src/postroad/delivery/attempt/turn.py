@@ -17,13 +17,13 @@ from postroad.delivery import metrics
 from postroad.delivery.attempt.connection import SiteConnection
 from postroad.delivery.attempt.outgoing import Load
 from postroad.delivery.attempt.verdict import LOST, SessionFacts, Verdict, judge
-from postroad.delivery.client.endpoint import Endpoint
-from postroad.delivery.client.peer import SessionLost
-from postroad.delivery.client.session import Session
-from postroad.delivery.client.transaction import Outgoing, TransactionReplies
-from postroad.delivery.disposition.table import ENVELOPE, Step
 from postroad.delivery.outcome import Outcome, deferred, of_reply
 from postroad.smtp.client import Phase
+from postroad.smtp_client.dispositions import ENVELOPE, Step
+from postroad.smtp_client.endpoint import Endpoint
+from postroad.smtp_client.peer import SessionLost
+from postroad.smtp_client.session import Session
+from postroad.smtp_client.transaction import Outgoing, TransactionReplies
 
 
 class Share(NamedTuple):

@@ -9,13 +9,13 @@ outcome that stands if nothing better comes.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from postroad.delivery.client.peer import SessionLost
-from postroad.delivery.client.transaction import TransactionReplies
-from postroad.delivery.disposition.table import Answer, Protection, Step, answer_of, step
 from postroad.delivery.outcome import Outcome, OutcomeKind, deferred, of_reply
 from postroad.mail.status import EnhancedStatus
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
+from postroad.smtp_client.dispositions import Answer, Protection, Step, answer_of, step
+from postroad.smtp_client.peer import SessionLost
+from postroad.smtp_client.transaction import TransactionReplies
 
 LOST = EnhancedStatus(4, 4, 2)
 

@@ -12,7 +12,6 @@ import time
 from postroad.delivery import metrics
 from postroad.delivery.attempt.attempt import Attempt, AttemptResult
 from postroad.delivery.attempt.connection import SiteConnection
-from postroad.delivery.client.endpoint import Endpoint
 from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.assigner import Assigner
 from postroad.delivery.dispatch.parking.parking import Parking
@@ -29,6 +28,7 @@ from postroad.delivery.sites.total import SiteTotal
 from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.policy.model import EgressPath
 from postroad.process.background.tasks import BackgroundTasks
+from postroad.smtp_client.endpoint import Endpoint
 from postroad.spool.errors import SpoolError
 from postroad.telemetry import tracing
 from postroad.telemetry.logs import get_logger

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from postroad.delivery.attempt.attempt import AttemptResult
-from postroad.delivery.client.peer import Peer
 from postroad.delivery.disposition.settlement import Settlement
 from postroad.delivery.outcome import Outcome, OutcomeKind
 from postroad.mail.status import DELIVERY_EXPIRED
 from postroad.policy.model import EgressPath
+from postroad.smtp_client.peer import Peer
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
 from postroad.spool.record import QueueRecord

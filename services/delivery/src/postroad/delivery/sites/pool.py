@@ -14,8 +14,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
-from postroad.delivery.client.session import Session
 from postroad.delivery.sites.limits import SiteLimiter
+from postroad.smtp_client.session import Session
 
 Under = tuple[Hashable, ...]
 

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from postroad.delivery.disposition.table import ASTRAY, Answer, answer_of
 from postroad.mail.address import Mailbox
 from postroad.mail.valueclass import valueclass
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
+from postroad.smtp_client.dispositions import ASTRAY, Answer, answer_of
 
 
 @valueclass(frozen=True, slots=True)

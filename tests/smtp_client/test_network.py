@@ -6,8 +6,8 @@ import resource
 
 import pytest
 
-from postroad.delivery.client import network
-from postroad.delivery.client.network import HostUnreachable, NetworkError, connect
+from postroad.smtp_client import network
+from postroad.smtp_client.network import HostUnreachable, NetworkError, connect
 from postroad.testing.patience import patient
 from postroad.testing.peers.mx import ScriptedMx
 

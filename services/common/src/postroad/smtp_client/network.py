@@ -1,5 +1,5 @@
 """
-The network under delivery: the only socket code there is here.
+The network under sessions: the only socket code of the client.
 
 A connection is one protocol object whose octets are read as they come, so that an idle one notices
 when its peer hangs up. Errors come out as one small tree; no OSError passes this module.

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from postroad.delivery.client.network import NetworkError
-from postroad.delivery.client.opening import open_session as open_to
-from postroad.delivery.client.peer import (
+from postroad.policy.model import Credentials, TlsMode
+from postroad.smtp.client import Phase
+from postroad.smtp_client.network import NetworkError
+from postroad.smtp_client.opening import open_session as open_to
+from postroad.smtp_client.peer import (
     LoginUnavailable,
     Peer,
     SessionError,
@@ -19,9 +21,7 @@ from postroad.delivery.client.peer import (
     Timeouts,
     TlsUnavailable,
 )
-from postroad.delivery.client.session import Session
-from postroad.policy.model import Credentials, TlsMode
-from postroad.smtp.client import Phase
+from postroad.smtp_client.session import Session
 from postroad.testing.peers.certificates import Vouched, vouched_for
 from postroad.testing.peers.mx import HANG_UP, SILENCE, Script, ScriptedMx
 

@@ -1,6 +1,6 @@
 """Addresses that gave no connection are left out for a while if there are others."""
 
-from postroad.delivery.client.outages import NetworkPath, Outages
+from postroad.smtp_client.outages import NetworkPath, Outages
 
 DEAD = NetworkPath("192.0.2.1", 25)
 

@@ -9,9 +9,15 @@ import ipaddress
 from collections.abc import Callable
 from functools import partial
 
-from postroad.delivery.client.conversation import Conversation, unhurried
-from postroad.delivery.client.network import NetworkError, TlsFailed, connect
-from postroad.delivery.client.peer import (
+from postroad.policy.model import Credentials, TlsMode
+from postroad.smtp import command
+from postroad.smtp.client import Phase
+from postroad.smtp.errors import RemoteProtocolError
+from postroad.smtp.reply import Reply
+from postroad.smtp_client.conversation import Conversation, unhurried
+from postroad.smtp_client.dispositions import Answer, Protection, Step, answer_of, step
+from postroad.smtp_client.network import NetworkError, TlsFailed, connect
+from postroad.smtp_client.peer import (
     LoginUnavailable,
     Peer,
     SessionError,
@@ -20,13 +26,7 @@ from postroad.delivery.client.peer import (
     Timeouts,
     TlsUnavailable,
 )
-from postroad.delivery.client.session import Session
-from postroad.delivery.disposition.table import Answer, Protection, Step, answer_of, step
-from postroad.policy.model import Credentials, TlsMode
-from postroad.smtp import command
-from postroad.smtp.client import Phase
-from postroad.smtp.errors import RemoteProtocolError
-from postroad.smtp.reply import Reply
+from postroad.smtp_client.session import Session
 
 
 class _TlsGaveWay(Exception):

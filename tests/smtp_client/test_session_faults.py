@@ -9,14 +9,14 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.client.network import NetworkError
-from postroad.delivery.client.opening import open_session as open_to
-from postroad.delivery.client.peer import Peer, SessionLost, Timeouts, TlsUnavailable
-from postroad.delivery.client.session import Session
-from postroad.delivery.client.transaction import Outgoing, TransactionReplies
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.smtp.client import Phase
+from postroad.smtp_client.network import NetworkError
+from postroad.smtp_client.opening import open_session as open_to
+from postroad.smtp_client.peer import Peer, SessionLost, Timeouts, TlsUnavailable
+from postroad.smtp_client.session import Session
+from postroad.smtp_client.transaction import Outgoing, TransactionReplies
 from postroad.testing.patience import patient
 from postroad.testing.peers.mx import HANG_UP, SILENCE, Script, ScriptedMx
 from postroad.testing.peers.transact import transact

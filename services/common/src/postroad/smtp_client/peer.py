@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 
-from postroad.delivery.disposition.table import Answer, Protection, answer_of
 from postroad.mail.valueclass import valueclass
 from postroad.policy.model import Credentials, TlsMode
 from postroad.smtp.client import Phase
 from postroad.smtp.reply import Reply
+from postroad.smtp_client.dispositions import Answer, Protection, answer_of
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ more, and says in which phase, and whether the message may have been taken all t
 import asyncio
 import time
 
-from postroad.delivery.client.conversation import Conversation
-from postroad.delivery.client.peer import Peer, SessionError, SessionLost
-from postroad.delivery.client.transaction import Outgoing, TransactionReplies
-from postroad.delivery.disposition.table import ASTRAY, Answer, Protection, answer_of
 from postroad.smtp import command
 from postroad.smtp.client import Phase
 from postroad.smtp.dotstuff import DotStuffer
 from postroad.smtp.reply import Reply
+from postroad.smtp_client.conversation import Conversation
+from postroad.smtp_client.dispositions import ASTRAY, Answer, Protection, answer_of
+from postroad.smtp_client.peer import Peer, SessionError, SessionLost
+from postroad.smtp_client.transaction import Outgoing, TransactionReplies
 
 NEEDS_SMTPUTF8 = Reply.of(550, "5.6.7", "the next hop does not take addresses beyond ASCII")
 NEEDS_SIZE = Reply.of(552, "5.3.4", "the message is larger than the next hop takes")

@@ -10,14 +10,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from postroad.delivery.client.network import Connection, NetworkError, TlsFailed
-from postroad.delivery.client.peer import SessionError, SessionLost, Timeouts
-from postroad.delivery.client.redaction import Redaction
-from postroad.delivery.disposition.table import Answer
 from postroad.policy.model import Credentials
 from postroad.smtp.client import Answered, ClientConversation, Phase
 from postroad.smtp.errors import RemoteProtocolError
 from postroad.smtp.reply import Reply
+from postroad.smtp_client.dispositions import Answer
+from postroad.smtp_client.network import Connection, NetworkError, TlsFailed
+from postroad.smtp_client.peer import SessionError, SessionLost, Timeouts
+from postroad.smtp_client.redaction import Redaction
 
 T = TypeVar("T")
 

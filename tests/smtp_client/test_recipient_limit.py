@@ -1,6 +1,6 @@
 """The number of recipients for a host: what it accepted, and more again after a while."""
 
-from postroad.delivery.client.recipient_limit import RecipientLimit
+from postroad.smtp_client.recipient_limit import RecipientLimit
 
 
 def took(limit: RecipientLimit, messages: int) -> int:

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from postroad.delivery.client.peer import Peer
-from postroad.delivery.client.recipient_limit import RecipientLimit
+from postroad.smtp_client.peer import Peer
+from postroad.smtp_client.recipient_limit import RecipientLimit
 
 _PLAIN = 6 * 3600.0  # seconds: each trial costs a session, and seconds, where it fails
 _MANY = 20_000

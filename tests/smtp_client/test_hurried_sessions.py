@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.client.opening import open_session
-from postroad.delivery.client.peer import Peer, SessionLost, Timeouts
-from postroad.delivery.client.transaction import Outgoing, TransactionReplies
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
 from postroad.smtp.client import Phase
+from postroad.smtp_client.opening import open_session
+from postroad.smtp_client.peer import Peer, SessionLost, Timeouts
+from postroad.smtp_client.transaction import Outgoing, TransactionReplies
 from postroad.testing.patience import patient
 from postroad.testing.peers.mx import SILENCE, ScriptedMx
 from postroad.testing.peers.transact import transact

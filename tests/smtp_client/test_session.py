@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from postroad.delivery.client.opening import open_session as open_to
-from postroad.delivery.client.peer import Peer, Timeouts
-from postroad.delivery.client.session import Session
-from postroad.delivery.client.transaction import Outgoing, TransactionReplies
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import TlsMode
+from postroad.smtp_client.opening import open_session as open_to
+from postroad.smtp_client.peer import Peer, Timeouts
+from postroad.smtp_client.session import Session
+from postroad.smtp_client.transaction import Outgoing, TransactionReplies
 from postroad.testing.peers.mx import ScriptedMx
 from postroad.testing.peers.transact import transact as send_whole
 
