@@ -10,6 +10,8 @@ import pytest
 from postroad.spool.agreement import SessionInfo, named_site
 from postroad.spool.interface import LeasedRecord, RecordConsumer
 from postroad.spool.jetstream.cluster.sessions.takers import Takers
+from postroad.spool.jetstream.nats.direct_get import Link
+from postroad.spool.jetstream.nats.key_value import Bucket
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
@@ -115,6 +117,25 @@ async def test_what_is_under_way_where_a_lane_was_left_is_not_handed_out_to_the_
             await worker.consumer.settle(leased)
         await worker.end()
     assert await kinds(ingress) == []
+
+
+@pytest.mark.usefixtures("operator")
+async def test_nobody_waits_for_one_that_had_ended_before_the_server_was_killed(
+    open_spool: OpenJetStream, open_link: Callable[[], Awaitable[Link]], server: NatsServer
+) -> None:
+    """Its note may come back when what deleted it has expired. It takes 3 s until it could."""
+    ended = Worker(await open_spool())
+    await until_owned(ended.consumer)
+    await ended.end()
+    bucket = Bucket(await open_link(), "cluster")
+    await bucket.put("moment", b"", lifetime=timedelta(seconds=2))
+    async with asyncio.timeout(patient(10)):
+        while await bucket.get("moment") is not None:
+            await asyncio.sleep(0.1)
+    await server.restart()
+    other = Worker(await open_spool(timings=FOREVER))
+    await until_owned(other.consumer)
+    await other.end()
 
 
 async def test_two_that_start_first_share_the_lanes_at_once(open_spool: OpenJetStream) -> None:

@@ -84,10 +84,15 @@ class Takers:
         return [replace(info, memory="") for info in found]
 
     async def forget(self, session_id: str) -> None:
-        """Delete a note; if that fails, it expires by itself."""
-        second = timedelta(seconds=1)
+        """
+        Delete a note; if that fails, it expires by itself.
+
+        The deletion lasts as long as the note would: without it, a nats-server that is killed may
+        bring the note back, and whoever starts then waits for that process.
+        """
+        key = f"{_NOTES}.{session_id}"
         try:
-            await self._disk.remove(f"{_NOTES}.{session_id}", patience=second, lifetime=second)
+            await self._disk.remove(key, patience=timedelta(seconds=1), lifetime=_LASTS)
         except SpoolError as error:
             log.debug(
                 "the note of a process that takes mail stays until it expires", error=str(error)
