@@ -41,8 +41,8 @@ OBJECTS = _GROUP.gauge(
     "postroad_operator_objects",
     "Objects by kind, and whether their Ready condition is true.",
     labels={"kind": tuple(Kind), "ready": ("true", "false")},
-    watch='`ready="false"` for long: `kubectl get domains,relays,quotas,clients` names the objects,'
-    " on one machine `postroad status`.",
+    watch='`ready="false"` for long: `kubectl get domains,relays,quotas,clients,domaingrants` names'
+    " the objects, on one machine `postroad status`.",
 )
 STATUS_WRITES = _GROUP.counter(
     "postroad_operator_status_writes_total", "Statuses of objects written."

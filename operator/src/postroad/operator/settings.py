@@ -20,7 +20,7 @@ class LayoutSettings:
     shards: int = setting(3, minimum=1, maximum=64)
     """Number of streams of the queue."""
     lanes: int = setting(32, minimum=1, maximum=256)
-    """Tail lanes of each shard. They are fixed when the queue is created."""
+    """Lanes of each shard. They are fixed when the queue is created."""
     replicas: int = setting(1, minimum=1, maximum=5)
     """Copies of everything in the queue: 1, or 3 in a cluster of three servers."""
     capacity: ByteSize = setting(ByteSize(0))
@@ -41,7 +41,7 @@ class LeaseSettings:
     """The Lease that says which of several operators leads."""
 
     namespace: str = setting("default")
-    """The namespace of the Lease: that of the operator. Only here DomainGrants count."""
+    """The operator's own namespace, which has its Lease. DomainGrants count only there."""
     name: str = setting("postroad-operator")
     """The name of the Lease."""
 
@@ -53,11 +53,11 @@ class OperatorSettings:
     nats: NatsSettings = group(NatsSettings)
     ingress_key_file: str = setting("ingress.key")
     """
-    The file of the cluster key of ingress, which seals verifiers of passwords. While a key is being
-    replaced, two files, separated by a comma: the first key seals, and both open.
+    The file of the cluster key of ingress, which encrypts verifiers of passwords. While you replace
+    a key: two files, separated by a comma. The first key encrypts, and both decrypt.
     """
     delivery_key_file: str = setting("delivery.key")
-    """The same for delivery, whose key seals logins at smarthosts."""
+    """The same for delivery, whose key encrypts logins at smarthosts."""
     queue: LayoutSettings = group(LayoutSettings)
     lease: LeaseSettings = group(LeaseSettings)
     pod_name: str = setting("")
@@ -68,7 +68,7 @@ class OperatorSettings:
     all.
     """
     pools: tuple[str, ...] = setting(())
-    """Egress pools that /backlog shows also while they are empty, separated by commas."""
+    """Egress pools that /backlog lists even while they are empty, separated by commas."""
     hostname: HostName | None = None
     """The public name of ingress, which MX records should name. Without it they are not checked."""
     dns_checks: bool = setting(True)

@@ -23,21 +23,28 @@ from postroad.process.settings import PREFIX, group_prefix, is_group, plain_type
 _INTRO = """\
 # Settings
 
-Every process reads its settings from environment variables. This page is written from their
-declarations by `make docs`. Durations are written as `90s`, `15m` or `4h`; sizes in octets, or as
-`50MB` (powers of 1000) and `128KiB` (powers of 1024); addresses as `ADDR:PORT`, `[ADDR]:PORT` for
-IPv6, or `fd:N` for a socket that a supervisor left open. A secret comes from its variable, or from
-a file: the variable with `_FILE` at its end names the file. An empty variable counts as not set.
-All mistakes are reported at once, with exit code 2. A variable `POSTROAD_…` that is no setting
-causes a warning: by `postroad up` always, by a process on its own if the name is nearly that of a
-setting.
+Every process reads its settings from environment variables. `make docs` writes this page from their
+declarations.
+
+- **Durations** are written as `90s`, `15m` or `4h`; **sizes** in octets, or as `50MB` (powers of
+  1000) or `128KiB` (powers of 1024); **addresses** as `ADDR:PORT`, `[ADDR]:PORT` for IPv6, or
+  `fd:N` for an inherited socket.
+- **A secret** comes from its variable, or from the file that the variable with `_FILE` at its end
+  names.
+- **An empty variable** counts as not set.
+- **Mistakes** are reported all at once, with exit code 2. An unknown variable `POSTROAD_…` causes a
+  warning: always from `postroad up`, and from a single process if the name is similar to a setting.
 
 `postroad up` sets the addresses, NATS, the key and the certificate's folder of its processes
 itself. It passes everything else on from its own environment. `postroad status`, `queue` and
 `events` connect with `POSTROAD_NATS_URL` and the other settings of NATS, as ingress does.
 """
 _PROCESSES = (
-    ("Every process", RuntimeSettings, "Ingress and delivery, and `postroad up` itself."),
+    (
+        "Every process",
+        RuntimeSettings,
+        "Ingress, delivery and the operator, and `postroad up` itself.",
+    ),
     ("Ingress", IngressSettings, "`postroad-ingress`, which accepts mail."),
     ("Delivery", DeliverySettings, "`postroad-delivery`, which sends mail on."),
     ("Operator", OperatorSettings, "`postroad-operator`, which follows the objects on Kubernetes."),

@@ -13,7 +13,7 @@ class EgressSettings:
 
     denied: tuple[Network, ...] = setting(())
     """
-    Networks to which no connection is made, also if a Relay or Domain names a host there, separated
+    Networks to which no connection is made, even if a Relay or Domain names a host there, separated
     by commas. Mail for such a host waits.
     """
     allowed: tuple[Network, ...] = setting(())

@@ -32,19 +32,19 @@ class NatsSettings:
     """The user's password."""
     server_uid: int | None = setting(None, minimum=0)
     """
-    The user id that runs the servers, if they are on this machine. A server of another user is sent
-    no token and no mail (Linux only).
+    The user id that runs the servers, if they are on this machine. A process sends neither token
+    nor mail to a server of another user (Linux only).
     """
     ca_file: Path | None = None
     """
-    The authorities of the servers' certificates, in PEM. With this file connections are encrypted,
-    and a server without a certificate of theirs is sent nothing. A changed file counts from the
-    next connect on. Without the file connections are in clear.
+    The certificate authorities of the servers, in PEM. With this file connections use TLS, and a
+    process sends nothing to a server without a certificate of these authorities. The file is read
+    at each connect. Without it connections are in clear.
     """
     api_prefix: str = setting(API_PREFIX)
     """
-    The prefix of the subjects of JetStream's API: another than NATS's own where the servers have an
-    account for each role, as those of the chart have.
+    The prefix of the subjects of JetStream's API. It differs from the default if the servers have
+    an account for each role, as those of the chart do.
     """
     patience: timedelta = setting(timedelta(seconds=30), minimum=timedelta(seconds=1))
     """How long a start waits for the servers, and until the queue is provisioned."""
@@ -61,8 +61,8 @@ class QueueSettings:
     nats: NatsSettings = group(NatsSettings)
     cluster_key_file: str = setting("cluster.key")
     """
-    The file of the cluster key of this role. While a key is being replaced, two files, separated by
-    a comma: both open.
+    The file of the cluster key of this role, which decrypts its secrets. While you replace a key:
+    two files, separated by a comma.
     """
     pool: str = setting("default")
     """The egress pool this process belongs to."""

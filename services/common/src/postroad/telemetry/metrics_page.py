@@ -22,7 +22,7 @@ the usual `process_*` series of its memory, descriptors and processor time. `pos
 page for itself and all its children; there each series has a label `process`. *Watch* says which
 value needs attention, and what it means.
 
-`python -m postroad.telemetry.metrics_page` writes this page: change the declarations instead.
+`make docs` writes this page from the declarations.
 """
 
 

@@ -40,7 +40,7 @@ class IngressLimits:
     idle: timedelta = setting(timedelta(minutes=5), minimum=timedelta(seconds=1))
     """
     How long a client may take for a step (RFC 5321 §4.5.3.2.7): a command, an AUTH exchange,
-    reading its replies. When places are scarce, 10 s at most.
+    reading its replies. When connections are scarce, 10 s at most.
     """
 
     data_rate: ByteSize = setting(ByteSize(500), minimum=ByteSize(1))
@@ -65,8 +65,7 @@ class IngressLimits:
 
     junk_commands: int = setting(100, minimum=10)
     """
-    Commands that bring no mail forward, such as RSET, between two messages before a session is
-    closed.
+    Commands that move no mail, such as RSET, between two messages before a session is closed.
     """
 
     failed_logins: int = setting(30, minimum=1)

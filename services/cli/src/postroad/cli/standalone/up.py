@@ -35,8 +35,8 @@ def up(
             metavar="PATH",
             parser=path("--config"),
             help="A manifest file or a folder of them; may be repeated. Without it `up` runs an"
-            " example, whose mail ends in a sink on this machine. It refuses that on the state of"
-            " a relay that had manifests of its own.",
+            " example, whose mail ends in a sink on this machine. `up` refuses that if the state"
+            " folder is of a relay that had manifests of its own.",
         ),
     ] = None,
     state: Annotated[

@@ -28,10 +28,10 @@ NAMES: Mapping[Kind, Names] = {
 }
 
 SHARED = {
-    "Ready": "the object is in force everywhere: all of Accepted, SecretsResolved, SendersAllowed"
+    "Ready": "the object is in force everywhere: those of Accepted, SecretsResolved, SendersAllowed"
     " and Programmed that it has are true",
     "Accepted": "it is valid and admitted, and has lost no conflict",
-    "Programmed": "the processes that carry mail have this generation of it",
+    "Programmed": "all ingress and delivery processes use this generation of it",
 }
 _SECRETS = {"SecretsResolved": "the Secrets it names are there and have the keys they need"}
 CONDITIONS: Mapping[Kind, Mapping[str, str]] = {
@@ -77,14 +77,14 @@ def _conditions(kind: Kind) -> dict[str, Any]:
     told = "; ".join(f"{name}: {meaning}" for name, meaning in CONDITIONS[kind].items())
     entry = {
         "type": "object",
-        "description": "One thing that is or is not so.",
+        "description": "A statement about the object that is true, false or unknown.",
         "required": ["type", "status", "lastTransitionTime", "reason", "message"],
         "properties": {
-            "type": _text(f"What is told. {told}.", 316, minLength=1),
+            "type": _text(f"What the condition states. {told}.", 316, minLength=1),
             "status": {
                 "type": "string",
                 "enum": ["True", "False", "Unknown"],
-                "description": "Whether it is so; Unknown while nobody could find out.",
+                "description": "Whether it is true; Unknown if nobody could find out.",
             },
             "reason": _text("Why, as one word for programs.", 1024, minLength=1),
             "message": _text("Why, as a sentence for people, and what to do.", 32768),

@@ -25,8 +25,8 @@ def _listed(conditions: Mapping[str, str]) -> str:
 
 
 _ON_KUBERNETES = textwrap.fill(
-    "- **On Kubernetes** the API server refuses a wrong object itself, with a sentence that says"
-    " what to do; what no schema can tell, the operator says in the object's status. Every status"
+    "- **On Kubernetes** the API server refuses an object that breaks the schema, and says"
+    " what to do. The operator reports all other mistakes in the object's status. Every status"
     " has `observedGeneration` and `conditions`, each with `type`, `status` (`True`, `False`,"
     " `Unknown`), `reason`, `message`, `lastTransitionTime` and `observedGeneration`, for"
     f" `kubectl wait --for=condition=Ready`. Shared by all kinds are {_listed(SHARED)}.",
@@ -43,43 +43,43 @@ writes this page from the models. [examples](examples) has complete examples wit
 
 - **Files** are YAML with any number of documents, or JSON; `kind: List` is split into its items.
   Folders are read recursively (`*.yaml`, `*.yml`, `*.json`; names that begin with a dot are
-  skipped). Symbolic links are followed, and `up` applies edits behind them, as in a ConfigMap
-  volume. There may be {MAX_FILES:,} files, each of {MAX_FILE >> 20} MiB, and {MAX_ENTRIES:,} files
-  and folders of any name below each given path, those behind links included; more is a mistake.
-  Objects without a namespace are in `default`. Objects of other groups are skipped (`check`
-  counts them), except `Secret` (`data`, `stringData`) and `Namespace` (its labels).
-- **Unknown fields are refused**, and so are planned fields that would do nothing yet: each kind
-  lists them at its end. A field that is `null` counts as absent.
+  skipped). Symbolic links are followed, and `up` applies edits of their targets, as in a ConfigMap
+  volume. At most {MAX_FILES:,} files of at most {MAX_FILE >> 20} MiB each are read. A given path
+  may contain at most {MAX_ENTRIES:,} files and folders of any name, those behind links included.
+  Objects without a namespace are in `default`. Objects of other groups are skipped (`check` counts
+  them), except `Secret` (`data`, `stringData`) and `Namespace` (its labels).
+- **Unknown fields are refused**, and so are planned fields that would do nothing yet: the section
+  of each kind lists them. A field that is `null` counts as absent.
 - **Mistakes** are reported as `file:line: field: reason`, and as `file: reason` if a file or folder
   cannot be read. An object that is wrong, or whose Secret or Relay is missing, keeps its last valid
   form in force (`Ready=False`, reason `Stale`); all other objects apply. An object that loses a
-  conflict, or that a Relay does not admit, is removed, and so is a last valid form whose name
-  another object has now; a Domain that receives continues to receive, by its new name if need be.
+  conflict, or that a Relay does not admit, is removed. If another object has taken the name of the
+  last valid form, this form is removed too; a Domain that receives then receives for its new name.
   While a file cannot be read at all, nothing is removed.
-- **An object takes at most 2,031,616 octets** as the queue stores it: as JSON, where a character
-  beyond ASCII takes 6 octets, and one beyond the first 65,536 takes 12; with servers of your own
-  that have a smaller `max_payload`, 65,536 octets less than that. 10,000 addresses fit if they have
-  190 characters each. A larger object is a mistake (reason `TooLarge`). Use `*@example.com` or
-  `mode: Any` in such a Domain, and let the mail server decide which recipients exist. A Domain that
-  admits tens of thousands of namespaces can admit `All`. Kubernetes itself stores 1.5 MiB.
+- **An object may have 2,031,616 octets** at most, or 65,536 less than `max_payload` if NATS servers
+  of your own have a smaller one. The queue stores it as JSON, in which a non-ASCII character takes
+  6 octets, and one beyond U+FFFF takes 12. 10,000 addresses of 190 characters fit. A larger object
+  is a mistake (reason `TooLarge`). Use `*@example.com` or `mode: Any` in such a Domain, and let the
+  mail server decide which recipients exist. A Domain that admits tens of thousands of namespaces
+  can admit `All`. Kubernetes itself stores at most 1.5 MiB.
 - **Secrets** are looked up in the object's own namespace. For a login they have the keys `username`
-  and `password`. On Kubernetes their owner lets them be used by the label
-  `postroad.dev/secret-type: login`, and names the hosts to which a Relay may send them in the
+  and `password`. On Kubernetes the owner of a Secret permits its use with the label
+  `postroad.dev/secret-type: login`, and lists the hosts to which a Relay may send it in the
   annotation `postroad.dev/hosts` ([security.md](security.md#secrets)).
 - **Consent is two-sided**: a Relay says in `allowedNamespaces` who may use it, and a Domain or
-  Client names it. If two Domains of a namespace have one name, or two Clients one username, the
-  older object wins (in files: the first one). On Kubernetes a Client keeps a username that it has,
-  and [security.md](security.md) says which of several namespaces has one.
+  Client names it. If two Domains of a namespace have the same name, or two Clients the same
+  username, the older object wins (in files: the first one). On Kubernetes a Client keeps a username
+  that it has; [security.md](security.md#usernames) has the rules for several namespaces.
 - **Claims are proven** on Kubernetes: a Domain gets the mail of other namespaces only if a
   DomainGrant or the DNS proves its name. [security.md](security.md) has the rules. Every claim in
   files counts.
-- **The route** of a recipient is that of its own Domain, if that receives and its claim counts for
-  the sender's namespace; else the Relay that the
-  Client names; else the one that the sender's Domain names; else, among the Relays of the
-  Client's namespace, the one with the most specific match in `destinations`.
-- **Quotas** may count any namespace. So tenants need not be allowed to change their own Quota: give
-  the right to write Quotas only to those who run the relay. `namespace`, `client`, `senderDomain`
-  and `sender` count what Clients send; `clientNetwork` counts everybody's mail.
+- **Mail to a recipient leaves** by the first of these that exists: the route of the recipient's
+  Domain, if that receives and its claim counts for the sender's namespace; the Relay that the
+  Client names; the Relay that the sender's Domain names; the Relay of the Client's namespace with
+  the most specific match in `destinations`.
+- **Quotas** may count any namespace: let only those who run the relay write them. `namespace`,
+  `client`, `senderDomain` and `sender` count what Clients send; `clientNetwork` counts everybody's
+  mail.
 {_ON_KUBERNETES}
 
 | written | is |

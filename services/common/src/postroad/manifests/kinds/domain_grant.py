@@ -8,9 +8,9 @@ from postroad.manifests.kinds.types import DomainPattern, NamespaceName
 
 class DomainGrantSpec(Part):
     """
-    Names of domains that namespaces may have: their Domains of these names take everybody's mail.
+    Gives names to namespaces: their Domains of these names receive the mail of all namespaces.
 
-    It counts only in the namespace of the relay's own release. Files need none.
+    It counts only in the namespace of the release. Files need none.
     """
 
     domains: tuple[DomainPattern, ...] = Field(min_length=1, max_length=1000)

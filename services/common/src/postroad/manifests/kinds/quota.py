@@ -132,9 +132,9 @@ class QuotaSpec(Part):
     on_exceeded: OnExceeded = OnExceeded.DEFER
     """
     Defer: 451 4.7.1, the client tries again. Reject: 550 5.7.1. Hold: accepted, and held until
-    somebody releases it; all other Quotas count it, and may refuse it. Instead of Reject and Hold
-    the reply is 451 4.7.1 while another process may give back what it has not used: until 12 s
-    after a process last took more than it needed at once.
+    somebody releases it; all other Quotas count it, and may refuse it. A process may take a part of
+    a Quota in advance, and give back what it does not use. Until 12 s after it took that part, the
+    reply is 451 4.7.1 instead of Reject or Hold.
     """
 
     @model_validator(mode="after")

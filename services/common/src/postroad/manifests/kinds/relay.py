@@ -80,7 +80,7 @@ class EgressSource(Part):
     """An address to send from."""
 
     name: ResourceName
-    """Name of the source in logs and metrics."""
+    """Name of the source in the log."""
     address: SourceAddress | None = None
     """Local IP address of outgoing connections. Default: the system chooses."""
     ehlo: EhloName | None = None
@@ -164,9 +164,9 @@ class Limits(Part):
     message_rate: MessageRate | None = None
     """
     Messages per window to a site from the whole cluster. Default: unlimited. A message counts once,
-    also if its recipients need several transactions or several hosts. A delivery process that takes
-    over a site, as after a restart, continues the window, and the common one of
-    Relays that deliver to the same MX hosts.
+    even if its recipients need several transactions or hosts. A delivery process that takes over a
+    site, for example after a restart, continues its window. So it does with the window that Relays
+    to the same MX hosts share.
     """
 
 
@@ -192,8 +192,8 @@ class RelaySpec(Part):
     """When deferred mail is tried again."""
     limits: Limits = Limits()
     """
-    Limits of this Relay's mail at each site. Relays that send to a site at the same time, also
-    those of several pools, together keep the largest of their limits.
+    Limits of this Relay's mail at each site. If several Relays send to a site at the same time,
+    also in several pools, the largest of their limits applies to all of them together.
     """
     allowed_namespaces: AllowedNamespaces = AllowedNamespaces()
     """The namespaces whose Domains and Clients may name this Relay."""
