@@ -90,7 +90,7 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
         "read the mail and the passwords that come in there": (
             "ingress/test_auth.py::test_a_password_opens_the_way_out",
         ),
-        "put mail and events in as anybody": (
+        "put mail in as anybody, and the events that mail was accepted or refused": (
             f"{ROLES}::test_ingress_puts_in_mail_in_the_name_of_anybody",
             STORES_AND_READS,
         ),

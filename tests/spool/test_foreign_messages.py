@@ -14,6 +14,7 @@ from pathlib import Path
 import nats
 import pytest
 
+from postroad.spool.event import Event, EventType
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Held, Put
 from postroad.spool.jetstream.nats.direct_get import Link, last_on, page
@@ -22,6 +23,7 @@ from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import Selection, WaitKind
+from postroad.spool.wire.event import encode_events
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import now, record, store
@@ -137,3 +139,12 @@ async def test_a_subject_of_another_form_spoils_no_figures(
     backlog = await spool.waiting.backlog()
     assert (backlog.ready, backlog.held) == ({}, 1)
     assert await spool.waiting.ready_pools() == frozenset()
+
+
+async def test_an_event_counts_only_under_the_subject_of_its_type(
+    spool: JetStreamSpool, link: Link
+) -> None:
+    """Who accepts mail may write that it was accepted, and not that it was delivered."""
+    told = [Event(type=kind, at=now()) for kind in (EventType.DELIVERY, EventType.RECEPTION)]
+    await link.jetstream.publish("pr.e.Reception", encode_events(told))
+    assert [each.type async for each in spool.events.read()] == [EventType.RECEPTION]

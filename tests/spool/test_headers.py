@@ -32,7 +32,7 @@ WRITES = {
 # Others' messages in the same streams.
 OTHERS = {
     "ingress": (
-        *("pr.i.0.r.default.bulk.00.other_example", "pr.e.Expiration", "$KV.quotas.other"),
+        *("pr.i.0.r.default.bulk.00.other_example", "pr.e.Rejection", "$KV.quotas.other"),
         *("$KV.presence.session.ingress.other", "pr.d.0.other.0", "pr.d.0.other.last"),
     ),
     "delivery": (

@@ -64,7 +64,8 @@ def each_shard(*subjects: str) -> set[str]:
 IMPORTS = {
     "ingress": {
         *each_shard("pr.i.#.*.*.*.*.*", "pr.d.#.*.*"),
-        *("pr.e.*", "$KV.presence.session.ingress.*", "$KV.quotas.*", "$KV.quotas.login.*"),
+        *("pr.e.Reception", "pr.e.Rejection", "$KV.presence.session.ingress.*"),
+        *("$KV.quotas.*", "$KV.quotas.login.*"),
         *reads("config", "cluster", "presence", "quotas", "sites", "suppression"),
         *(f"{API}{what}" for what in ("INFO", "STREAM.INFO.POSTROAD_EVENTS")),
         f"{API}STREAM.MSG.GET.KV_cluster",
@@ -187,6 +188,7 @@ FORBIDDEN = [
     ("ingress", "pr.q.0.r.default.bulk.00.y_example", "x"),
     ("delivery", READY, "x"),
     ("delivery", f"{API}STREAM.MSG.DELETE.POSTROAD_I_0", '{"seq": 1}'),
+    *(("ingress", f"pr.e.{kind}", "x") for kind in ("Delivery", "Bounce", "Expiration", "Other")),
     ("ingress", "pr.b.0.x", "x"),
     ("ingress", "pr.b.0.x.ended", "x"),
     ("ingress", "pr.d.0.x", "x"),

@@ -41,7 +41,7 @@ STORED = [  # who may store it, under which subject, in which stream
     ("ingress", "$KV.presence.session.ingress.x", "KV_presence"),
     ("ingress", "$KV.quotas.x", "KV_quotas"),
     ("ingress", "$KV.quotas.login.x", "KV_quotas"),
-    ("ingress", "pr.e.Delivery", "POSTROAD_EVENTS"),
+    *(("ingress", f"pr.e.{kind}", "POSTROAD_EVENTS") for kind in ("Reception", "Rejection")),
     ("delivery", "pr.e.Delivery", "POSTROAD_EVENTS"),
     ("delivery", "pr.q.0.r.default.bulk.p00.y_example", "POSTROAD_Q_0"),
     *((role, "pr.d.0.x.0", "POSTROAD_BODY_0") for role in ("ingress", "delivery")),
