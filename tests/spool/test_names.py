@@ -1,5 +1,6 @@
 """Ids, subjects, lanes and message ids: their guarantees hold for any text."""
 
+import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -52,6 +53,16 @@ def test_queue_ids_sort_by_arrival_and_differ() -> None:
     ids = [new_queue_id(NOW + timedelta(milliseconds=n), 255 - n) for n in range(50)]
     assert ids == sorted(ids)
     assert len({new_queue_id(NOW, 1) for _ in range(1000)}) == 1000
+
+
+def test_nobody_can_tell_the_next_queue_id_from_the_last_ones() -> None:
+    """Python's generator can be computed from 278 ids, which a client of the process is told."""
+    state = random.getstate()
+    found = []
+    for _ in range(2):
+        random.setstate(state)
+        found.append(new_queue_id(NOW, 1))
+    assert found[0] != found[1]
 
 
 def test_a_derived_id_is_the_same_for_the_same_cause() -> None:

@@ -7,7 +7,7 @@ Crockford's base32 (without I, L, O, U), which is easy to read out over a teleph
 """
 
 import hashlib
-import random
+import secrets
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -27,8 +27,9 @@ _TWO_LETTERS = range(5 * (_LENGTH - 2), -1, -10)  # how far each pair's ten bits
 def new_queue_id(now: datetime, shard: int) -> str:
     """Return a new queue id for a message that arrives `now`, stored in `shard` (0 to 255)."""
     milliseconds = int(now.timestamp() * 1000)
-    # Ids must be unique, not secret: this generator is seeded by the system, without a call each.
-    chance = random.getrandbits(8 * _RANDOM_OCTETS).to_bytes(_RANDOM_OCTETS, "big")
+    # Who could tell the next id of a process from its last ones could have its message refused as a
+    # repetition, which looks like success. So each id asks the system.
+    chance = secrets.token_bytes(_RANDOM_OCTETS)
     time = f"{_hour(milliseconds >> 20)}{_PAIRS[milliseconds >> 10 & 1023]}"
     place = f"{_PAIRS[milliseconds & 1023]}{_PAIRS[shard << 2 | chance[0] & 3]}"
     return f"{time}{place}{chance[1:].translate(_LETTER_OF).decode()}"
