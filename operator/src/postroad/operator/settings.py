@@ -76,7 +76,7 @@ class OperatorSettings:
     resolver: NameServer | None = None
     """
     A DNS server to use instead of the system's: its IP address, and its port unless it is 53.
-    Default: those in /etc/resolv.conf, as it is at each moment.
+    Default: those in /etc/resolv.conf, which is read again when it changes.
     """
     egress: EgressSettings = group(EgressSettings)
     resync: timedelta = setting(timedelta(minutes=10), minimum=timedelta(seconds=10))

@@ -20,7 +20,7 @@ class DeliverySettings:
     resolver: NameServer | None = None
     """
     A DNS server to use instead of the system's: its IP address, and its port unless it is 53.
-    Default: those in /etc/resolv.conf, as it is at each moment.
+    Default: those in /etc/resolv.conf, which is read again when it changes.
     """
     smtp_port: int = setting(25, minimum=1, maximum=65535)
     """The port of MX hosts."""

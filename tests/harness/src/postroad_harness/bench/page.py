@@ -32,8 +32,8 @@ Each round sends for {seconds:.0f} s, and ends when all accepted messages have a
   largest of all rounds.
 
 All other figures are from the round with the median rate. The list at the end compares these
-rounds, also their memory. Ratios are more comparable between machines than rates
-([where the time goes](performance.md) has those of two machines).
+rounds; its memory is that of these rounds, too. Ratios are more comparable between machines than
+rates ([where the time goes](performance.md) has those of two machines).
 """
 
 
