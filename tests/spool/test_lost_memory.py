@@ -12,6 +12,8 @@ from postroad.spool.interface import LeasedRecord, RecordConsumer
 from postroad.spool.jetstream.cluster.sessions.takers import Takers
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.nats.key_value import Bucket
+from postroad.spool.jetstream.opening import connect
+from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
@@ -124,9 +126,11 @@ async def test_nobody_waits_for_one_that_had_ended_before_the_server_was_killed(
     open_spool: OpenJetStream, open_link: Callable[[], Awaitable[Link]], server: NatsServer
 ) -> None:
     """Its note may come back when what deleted it has expired. It takes 3 s until it could."""
-    ended = Worker(await open_spool())
+    process = await connect(SpoolOptions(servers=(server.url,), timings=QUICK))
+    ended = Worker(process)
     await until_owned(ended.consumer)
     await ended.end()
+    await process.close()
     bucket = Bucket(await open_link(), "cluster")
     await bucket.put("moment", b"", lifetime=timedelta(seconds=2))
     async with asyncio.timeout(patient(10)):
