@@ -108,6 +108,10 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
         " itself": (
             "spool/test_body_walls.py::test_ingress_cannot_harm_a_body_whose_name_it_does_not_know",
         ),
+        "replace or end mail whose id it knows": (
+            "spool/test_known_ids.py::test_both_are_delivered_when_both_wait",
+            "spool/test_known_ids.py::test_mail_of_a_dead_process_comes_again",
+        ),
         "write the configuration, the layout, orders, sites or suppressions": (NOT_IMPORTED,),
         "own lanes, or end the session of another role": (
             NOT_IMPORTED,

@@ -66,6 +66,7 @@ record_fields: dict[str, Any] = {
         RecordId,
         st.builds(derived_queue_id, moments, st.integers(0, 255), origin=text),
         st.integers(0, 10_000),
+        st.integers(0, 2**63),
     ),
     "step": st.integers(0, 1000),
     "reverse_path": st.none() | mailboxes,

@@ -77,8 +77,9 @@ async def test_headers_of_new_mail_mean_nothing_to_other_mail(
     new = record(new_queue_id(now(), other.key.shard), "b@z.example")
     subject = intake_subject(other.key.shard, new, spool.lane_of(new))
     headers = {field: named.format(other.key.sequence)}
-    await link.jetstream.publish(subject, encode(new), headers=headers)
-    assert [leased.record for leased in await all_that_comes(spool)] == [new]
+    stored = await link.jetstream.publish(subject, encode(new), headers=headers)
+    taken = replace(new, record_id=new.record_id._replace(intake=stored.seq))
+    assert [leased.record for leased in await all_that_comes(spool)] == [taken]
     [left] = [queued async for queued in spool.waiting.list(Selection())]
     assert left.record.record_id.queue_id == deferred
 

@@ -117,7 +117,7 @@ class ChosenHost(_message.Message):
     def __init__(self, name: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class QueueRecord(_message.Message):
-    __slots__ = ("queue_id", "destination", "step", "null_reverse_path", "reverse_local_part", "reverse_domain", "recipients", "domain", "arrival_us", "deadline_us", "origin", "body", "smtputf8", "requiretls", "ret", "envid", "has_envid", "traffic_class", "pool", "site", "trace", "content", "blob", "header", "attempts", "last_attempt_us", "delay_warned", "lane_moves", "hold", "needs", "doubtful_hosts", "resume_from", "released_us", "overtime_us", "generation", "waits_until_us", "chosen_site")
+    __slots__ = ("queue_id", "destination", "step", "null_reverse_path", "reverse_local_part", "reverse_domain", "recipients", "domain", "arrival_us", "deadline_us", "origin", "body", "smtputf8", "requiretls", "ret", "envid", "has_envid", "traffic_class", "pool", "site", "trace", "content", "blob", "header", "attempts", "last_attempt_us", "delay_warned", "lane_moves", "hold", "needs", "doubtful_hosts", "resume_from", "released_us", "overtime_us", "generation", "waits_until_us", "chosen_site", "intake")
     QUEUE_ID_FIELD_NUMBER: _ClassVar[int]
     DESTINATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -155,6 +155,7 @@ class QueueRecord(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     WAITS_UNTIL_US_FIELD_NUMBER: _ClassVar[int]
     CHOSEN_SITE_FIELD_NUMBER: _ClassVar[int]
+    INTAKE_FIELD_NUMBER: _ClassVar[int]
     queue_id: str
     destination: int
     step: int
@@ -192,4 +193,5 @@ class QueueRecord(_message.Message):
     generation: int
     waits_until_us: int
     chosen_site: ChosenSite
-    def __init__(self, queue_id: _Optional[str] = ..., destination: _Optional[int] = ..., step: _Optional[int] = ..., null_reverse_path: _Optional[bool] = ..., reverse_local_part: _Optional[str] = ..., reverse_domain: _Optional[str] = ..., recipients: _Optional[_Iterable[_Union[Recipient, _Mapping]]] = ..., domain: _Optional[str] = ..., arrival_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., body: _Optional[str] = ..., smtputf8: _Optional[bool] = ..., requiretls: _Optional[bool] = ..., ret: _Optional[str] = ..., envid: _Optional[str] = ..., has_envid: _Optional[bool] = ..., traffic_class: _Optional[str] = ..., pool: _Optional[str] = ..., site: _Optional[str] = ..., trace: _Optional[bytes] = ..., content: _Optional[bytes] = ..., blob: _Optional[_Union[BlobRef, _Mapping]] = ..., header: _Optional[bytes] = ..., attempts: _Optional[int] = ..., last_attempt_us: _Optional[int] = ..., delay_warned: _Optional[bool] = ..., lane_moves: _Optional[int] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., needs: _Optional[_Iterable[str]] = ..., doubtful_hosts: _Optional[_Iterable[str]] = ..., resume_from: _Optional[int] = ..., released_us: _Optional[int] = ..., overtime_us: _Optional[int] = ..., generation: _Optional[int] = ..., waits_until_us: _Optional[int] = ..., chosen_site: _Optional[_Union[ChosenSite, _Mapping]] = ...) -> None: ...
+    intake: int
+    def __init__(self, queue_id: _Optional[str] = ..., destination: _Optional[int] = ..., step: _Optional[int] = ..., null_reverse_path: _Optional[bool] = ..., reverse_local_part: _Optional[str] = ..., reverse_domain: _Optional[str] = ..., recipients: _Optional[_Iterable[_Union[Recipient, _Mapping]]] = ..., domain: _Optional[str] = ..., arrival_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., body: _Optional[str] = ..., smtputf8: _Optional[bool] = ..., requiretls: _Optional[bool] = ..., ret: _Optional[str] = ..., envid: _Optional[str] = ..., has_envid: _Optional[bool] = ..., traffic_class: _Optional[str] = ..., pool: _Optional[str] = ..., site: _Optional[str] = ..., trace: _Optional[bytes] = ..., content: _Optional[bytes] = ..., blob: _Optional[_Union[BlobRef, _Mapping]] = ..., header: _Optional[bytes] = ..., attempts: _Optional[int] = ..., last_attempt_us: _Optional[int] = ..., delay_warned: _Optional[bool] = ..., lane_moves: _Optional[int] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., needs: _Optional[_Iterable[str]] = ..., doubtful_hosts: _Optional[_Iterable[str]] = ..., resume_from: _Optional[int] = ..., released_us: _Optional[int] = ..., overtime_us: _Optional[int] = ..., generation: _Optional[int] = ..., waits_until_us: _Optional[int] = ..., chosen_site: _Optional[_Union[ChosenSite, _Mapping]] = ..., intake: _Optional[int] = ...) -> None: ...

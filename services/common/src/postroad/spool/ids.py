@@ -84,22 +84,35 @@ def _decode(queue_id: str) -> int:
 
 
 class RecordId(NamedTuple):
-    """One destination of one message: the queue id and the destination's number."""
+    """
+    One destination of one message: the queue id and the destination's number.
+
+    `intake` is its sequence in the shard's intake, which only the servers give out: who accepts
+    mail chooses both other parts, and may know those of another record. It is 0 until the record is
+    stored, and for what was never in the intake.
+    """
 
     queue_id: str
     destination: int
+    intake: int = 0
 
     def __str__(self) -> str:
-        return f"{self.queue_id}-{self.destination}"
+        stored = f"-{self.intake}" if self.intake else ""
+        return f"{self.queue_id}-{self.destination}{stored}"
 
     @classmethod
     def parse(cls, text: str) -> "RecordId":
-        """Read `<queue id>-<index>`; raise ValueError for anything else."""
-        queue_id, dash, index = text.partition("-")
-        if not dash or not index.isdigit():
+        """Read `<queue id>-<index>`, with `-<intake>` or without; ValueError for anything else."""
+        queue_id, *numbers = text.split("-")
+        if len(numbers) not in (1, 2) or not all(map(str.isdigit, numbers)):
             raise ValueError(f"not a record id: {text!r}")
         shard_of(queue_id)
-        return cls(queue_id, int(index))
+        return cls(queue_id, *map(int, numbers))
+
+    @property
+    def former(self) -> "RecordId":
+        """Return the id that an earlier build gave to what it took from the intake."""
+        return self._replace(intake=0)
 
     @property
     def shard(self) -> int:

@@ -226,7 +226,7 @@ def _queued(kind: WaitKind, key: Key, message: StoredMessage) -> Queued | None:
     if not message.data:
         return None  # not a record, see Succession.end_replaced
     try:
-        record = decode(message.data)
+        record = decode(message.data, intake=key.intake)
     except RecordCorrupt as error:
         log.error("a record cannot be read", subject=message.subject, error=str(error))
         return None

@@ -30,6 +30,11 @@ class Key(NamedTuple):
     sequence: int
 
     @property
+    def intake(self) -> int | None:
+        """The sequence if it is in an intake, else None."""
+        return self.sequence if self.stream is QueueStream.INTAKE else None
+
+    @property
     def token(self) -> str:
         """
         The name within its shard, as one token of letters and digits.

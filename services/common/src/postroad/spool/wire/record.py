@@ -93,6 +93,8 @@ def _put_rare(record: QueueRecord, message: wire.QueueRecord) -> None:
 
 def _put_progress(record: QueueRecord, message: wire.QueueRecord) -> None:
     """Write the state of delivery, which new mail does not have yet."""
+    if record.record_id.intake:
+        message.intake = record.record_id.intake
     if record.step:
         message.step = record.step
     if record.attempts:
@@ -115,22 +117,28 @@ def _put_progress(record: QueueRecord, message: wire.QueueRecord) -> None:
         message.overtime_us = microseconds(record.overtime)
 
 
-def decode(data: bytes) -> QueueRecord:
-    """Decode a record; RecordCorrupt when the octets are no record."""
+def decode(data: bytes, *, intake: int | None = None) -> QueueRecord:
+    """
+    Decode a record; RecordCorrupt when the octets are no record.
+
+    `intake` is its sequence if it is read from an intake, whatever the record says itself.
+    """
     try:
-        record = _record_in(wire.QueueRecord.FromString(data), data)
+        record = _record_in(wire.QueueRecord.FromString(data), data, intake)
         check(record)
     except (DecodeError, ValueError, KeyError, OverflowError) as error:
         raise RecordCorrupt(f"not a queue record: {error}") from error
     return record
 
 
-def _record_in(message: wire.QueueRecord, data: bytes) -> QueueRecord:
+def _record_in(message: wire.QueueRecord, data: bytes, intake: int | None) -> QueueRecord:
     reverse_path = None
     if not message.null_reverse_path:
         reverse_path = Mailbox(message.reverse_local_part, message.reverse_domain)
     return QueueRecord(
-        record_id=RecordId(message.queue_id, message.destination),
+        record_id=RecordId(
+            message.queue_id, message.destination, message.intake if intake is None else intake
+        ),
         step=message.step,
         reverse_path=reverse_path,
         recipients=tuple(_recipient_in(recipient) for recipient in message.recipients),

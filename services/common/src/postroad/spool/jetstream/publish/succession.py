@@ -25,6 +25,7 @@ does each record that replaces it, until the leader says that the earlier form i
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
@@ -99,7 +100,10 @@ class Succession:
     async def is_followed(self, key: Key, record: QueueRecord) -> bool:
         """Whether a later form of a stored record is in the queue, waiting or ready."""
         # Waiting first: when a schedule fires, the ready record is stored before the purge.
-        for subject in subjects_of_record(key.shard, record):
+        names = [record]
+        if key.stream is QueueStream.INTAKE:  # an earlier build may have stored a later form
+            names += [replace(record, record_id=record.record_id.former)]
+        for subject in (each for named in names for each in subjects_of_record(key.shard, named)):
             # Later forms are never in the intake, whose sequences say nothing about the others.
             after = key.sequence if key.stream is QueueStream.WAITING else 0
             while (found := await self._find(key.shard, after + 1, subject)) is not None:
@@ -129,7 +133,7 @@ class Succession:
         the note and acknowledges it. Raises SpoolError if the record may be delivered again.
         """
         found = await self._ask(key, {"seq": key.sequence})
-        if found is None or not _holds(found, record):
+        if found is None or not _holds(found, key, record):
             return  # servers that lost their disks restart their sequences: it is another record
         if key.stream is QueueStream.INTAKE:
             await self._note_end(key.shard, record)
@@ -184,11 +188,11 @@ def _step(message: StoredMessage) -> int:
         return -1  # it will be held; the readable form is attempted
 
 
-def _holds(message: StoredMessage, record: QueueRecord) -> bool:
+def _holds(message: StoredMessage, key: Key, record: QueueRecord) -> bool:
     """Whether a message is this record, or is the unreadable message that this record holds."""
     if record.content == message.data:
         return True
     try:
-        return decode(message.data).record_id == record.record_id
+        return decode(message.data, intake=key.intake).record_id == record.record_id
     except RecordCorrupt:
         return False

@@ -68,7 +68,7 @@ def record_of(delivered: Delivered) -> QueueRecord:
     try:
         if not is_plain(delivered.message.subject):
             raise RecordCorrupt("a subject under which no record is stored")
-        record = decode(delivered.message.data)
+        record = decode(delivered.message.data, intake=delivered.key.intake)
         if record.chosen_site is not None and delivered.key.stream is QueueStream.INTAKE:
             # Who accepts mail has no say about hosts, which may be those of other mail, too.
             raise RecordCorrupt("new mail with a chosen site")
