@@ -21,7 +21,7 @@ IMPURE = {
 
 @pytest.fixture(scope="module")
 def imports() -> grimp.ImportGraph:
-    return grimp.build_graph("postroad", include_external_packages=True)
+    return grimp.build_graph("postroad", include_external_packages=True, cache_dir=None)
 
 
 def pure() -> Iterator[str]:
