@@ -1,5 +1,6 @@
 """Log lines for machines and for people, whatever a peer puts into them."""
 
+import ast
 import io
 import json
 import logging
@@ -14,6 +15,8 @@ import structlog
 from postroad.telemetry import logs
 from postroad.telemetry.lines import fields as log_fields
 from postroad.units.secret import Secret
+
+ROOT = Path(__file__).parents[2]
 
 HOSTILE = 'x\r\n{"event":"forged"}\x1b[31m\x7f\x00\u2028\u202e\x9b\udc80'
 
@@ -145,8 +148,23 @@ def test_warnings_and_the_standard_library_come_out_as_lines(
 
 
 def test_the_documentation_lists_the_stable_fields() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "observability.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
     assert "".join(f"| `{name}` | {means} |\n" for name, means in log_fields.FIELDS.items()) in text
+
+
+def fields_in(path: Path) -> Iterator[str]:
+    """Yield the fields of a module's log lines, as its calls of `log` name them."""
+    for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match call:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="log" | "_log")), keywords=named):
+                yield from (each.arg for each in named if each.arg and each.arg != "exc_info")
+
+
+def test_every_field_of_a_log_line_is_a_stable_one() -> None:
+    modules = [*ROOT.glob("services/*/src/**/*.py"), *ROOT.glob("operator/src/**/*.py")]
+    used = {(path.stem, field) for path in modules for field in fields_in(path)}
+    assert len(used) > 100
+    assert {(where, field) for where, field in used if field not in log_fields.FIELDS} == set()
 
 
 @pytest.mark.parametrize("value", [True, None, 1.5, float("nan"), [1, "a"], {"a": b"b"}, -3])

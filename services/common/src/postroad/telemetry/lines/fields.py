@@ -33,6 +33,8 @@ FIELDS = {
     "relay": "the host that delivery talked to: name[address]:port",
     "relay_object": "the Relay that the mail uses, or domain:NAMESPACE/NAME for a route",
     "dsn": "an enhanced status code (RFC 3463)",
+    "source": "the name of a Relay's source",
+    "address": "the IP address of a Relay's source",
     "domain": "the destination domain",
     "site": "the hosts that limits are kept for: the MX hosts of a domain, or a Relay's smarthosts",
     "host": "a NATS server",

@@ -197,7 +197,7 @@ class Attempt:
                 "a source address is not on this machine; other sources are used, if there are any",
                 source=lacked.name,
                 address=lacked.address,
-                egress_path=egress_path.name,
+                relay_object=egress_path.name.removeprefix("relay:"),
                 reason=reason,
             )
         other = suiting(lacked, egress_path.sources, self.route.hosts, missing, now)
