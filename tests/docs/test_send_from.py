@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from postroad.ingress import replies
+from postroad.ingress.acceptance import verdicts
 from postroad.ingress.admission import ListenerKind
 from postroad.smtp.reply import Reply
 from postroad.testing.children import dies_with_us
@@ -189,7 +190,8 @@ async def test_an_example_sends_and_says_what_is_wrong(
 def test_the_replies_on_the_page_are_those_of_the_relay() -> None:
     rows = re.findall(r"^\| `(\d{3} .*?)` \|", section("What the relay replies"), re.MULTILINE)
     assert len(rows) > 10
-    known = {str(reply) for reply in vars(replies).values() if isinstance(reply, Reply)}
+    said = [*vars(replies).values(), *vars(verdicts).values()]
+    known = {str(reply) for reply in said if isinstance(reply, Reply)}
     assert set(rows) - known == set()
 
 

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from postroad.ingress import replies
+from postroad.ingress.acceptance.verdicts import NO_SUCH_RECIPIENT
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.session.conduct import Conduct
 from postroad.smtp.reply import Reply
@@ -12,7 +13,7 @@ from postroad.smtp.server.refusals import RCPT_FIRST
 from postroad.testing.peers.smtp_peer import SmtpPeer
 from postroad.testing.processes.ingress import OpenScene
 
-MISTAKE, REFUSED = replies.UNKNOWN_COMMAND, replies.NO_SUCH_RECIPIENT
+MISTAKE, REFUSED = replies.UNKNOWN_COMMAND, NO_SUCH_RECIPIENT
 
 
 def conduct(**limits: Any) -> Conduct:

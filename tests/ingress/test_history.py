@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from postroad.ingress import metrics, replies
+from postroad.ingress.acceptance import verdicts
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth import brake, sasl
 from postroad.ingress.reasons import REASONS, reason_of
@@ -239,7 +240,7 @@ async def test_text_of_a_peer_is_kept_as_text(scene: Scene) -> None:
 
 
 def all_refusals() -> list[Any]:
-    known = vars(replies).items()
+    known = [*vars(replies).items(), *vars(verdicts).items()]
     return [
         pytest.param(reply, id=name)
         for name, reply in known

@@ -13,7 +13,7 @@ submission port, asks to submit mail. There, a sender that is not allowed is ref
 
 from enum import StrEnum
 
-from postroad.ingress import replies
+from postroad.ingress.acceptance import verdicts
 from postroad.mail.address import Mailbox, is_local, meant
 from postroad.mail.ip_address import Address
 from postroad.mail.valueclass import valueclass
@@ -66,12 +66,12 @@ def admit_sender(
 ) -> Sender | Reply:
     """Decide a MAIL command: the first Client that may send as this address is the sender's."""
     if not submitter.clients and submitter.submits:
-        return replies.AUTH_REQUIRED
+        return verdicts.AUTH_REQUIRED
     for client in submitter.clients:
         if _may_send(snapshot, client, reverse_path):
             return Sender(client, reverse_path)
     if submitter.submits:
-        return _unless_stale(snapshot, replies.SENDER_DENIED)
+        return _unless_stale(snapshot, verdicts.SENDER_DENIED)
     return Sender(None, reverse_path)
 
 
@@ -85,7 +85,7 @@ def readmit_sender(snapshot: Snapshot, submitter: Submitter, sender: Sender) -> 
     if isinstance(now, Reply):
         return _unless_stale(snapshot, now)
     if sender.client is not None and (now.client is None or now.client.key != sender.client.key):
-        return replies.SENDER_CHANGED
+        return verdicts.SENDER_CHANGED
     return now
 
 
@@ -100,7 +100,7 @@ def _may_send(snapshot: Snapshot, client: Client, reverse_path: Mailbox | None) 
 
 def _unless_stale(snapshot: Snapshot, refusal: Reply) -> Reply:
     """Return the refusal; or a temporary one if an object that cannot be read might allow it."""
-    return replies.CONFIGURATION_INCOMPLETE if snapshot.stale else refusal
+    return verdicts.CONFIGURATION_INCOMPLETE if snapshot.stale else refusal
 
 
 def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> EgressPath | Reply:
@@ -113,9 +113,9 @@ def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> E
         anyone = postmaster or receive.recipients is None
         if anyone or any_matches(receive.known, recipient.local_part, recipient.domain):
             return receive.egress_path
-        return _unless_stale(snapshot, replies.NO_SUCH_RECIPIENT)
+        return _unless_stale(snapshot, verdicts.NO_SUCH_RECIPIENT)
     if sender.client is None and not postmaster:
-        return _unless_stale(snapshot, replies.RELAYING_DENIED)
+        return _unless_stale(snapshot, verdicts.RELAYING_DENIED)
     # A stranger's mail to postmaster of a domain that only sends takes that domain's own path.
     reverse_domain = sender.reverse_path.domain if sender.reverse_path else None
     egress_path = find_egress_path(
@@ -125,8 +125,8 @@ def admit_recipient(snapshot: Snapshot, sender: Sender, recipient: Mailbox) -> E
         recipient_domain=recipient.domain,
     )
     if egress_path is None:
-        return _unless_stale(snapshot, replies.NO_ROUTE)
+        return _unless_stale(snapshot, verdicts.NO_ROUTE)
     # RFC 6761 §6.3: the DNS is not asked for such a name; it would mean the relay itself.
     if egress_path.by_mx and is_local(recipient.domain):
-        return _unless_stale(snapshot, replies.LOCAL_DOMAIN)
+        return _unless_stale(snapshot, verdicts.LOCAL_DOMAIN)
     return egress_path

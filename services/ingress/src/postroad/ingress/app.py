@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from postroad.ingress import refusals
 from postroad.ingress.acceptance.incoming import AcceptanceTools
 from postroad.ingress.acceptance.quotas import Quotas
 from postroad.ingress.admission import ListenerKind
@@ -48,19 +49,22 @@ async def build(process: Process, settings: IngressSettings) -> None:
     quotas = Quotas(spool.usage)
     process.on_stop("quotas", quotas.close)
     process.spawn("quotas", quotas.run())
+    limits = within_descriptors(settings.limit)
     tools = AcceptanceTools(
         spool=spool,
         quotas=quotas,
-        limits=within_descriptors(settings.limit),
+        limits=limits,
         hostname=name,
         process=process.name,
+        count_refusal=refusals.count,
     )
     passwords = Passwords(keyring)
     process.on_stop("passwords", passwords.close)
     process.spawn("lines left out", tools.history.report())
     server = Server(
         tools,
-        Logins(passwords, tools),
+        limits,
+        Logins(passwords, tools, limits),
         configuration,
         certificate.context,
         insecure_auth=settings.insecure_auth,

@@ -5,16 +5,17 @@ The text of a reply is a sentence, and several reasons share one enhanced status
 """
 
 from postroad.ingress import replies
+from postroad.ingress.acceptance import verdicts
 from postroad.smtp.reply import Reply
 from postroad.smtp.server import refusals
 
 _REASONS = {
-    "address": (replies.UTF8_NEEDED, replies.LOCAL_DOMAIN),
-    "authentication": (replies.AUTH_REQUIRED, replies.LOGIN_WITHDRAWN),
+    "address": (replies.UTF8_NEEDED, verdicts.LOCAL_DOMAIN),
+    "authentication": (verdicts.AUTH_REQUIRED, replies.LOGIN_WITHDRAWN),
     "configuration": (
         replies.NOT_CONFIGURED,
-        replies.CONFIGURATION_INCOMPLETE,
-        replies.SENDER_CHANGED,
+        verdicts.CONFIGURATION_INCOMPLETE,
+        verdicts.SENDER_CHANGED,
         replies.AUTH_LATER,
     ),
     "connections": (
@@ -22,23 +23,23 @@ _REASONS = {
         replies.TOO_MANY_FROM_YOU,
         replies.TOO_MANY_FROM_NETWORK,
     ),
-    "content": (replies.BARE_IN_CONTENT,),
+    "content": (verdicts.BARE_IN_CONTENT,),
     "draining": (replies.DRAINING,),
     "errors": (replies.TOO_MANY_ERRORS, replies.TOO_MUCH_JUNK),
     "guessing": (replies.AUTH_SHUT_OUT, replies.AUTH_BUSY),
     "idle": (replies.IDLE,),
     "internal": (replies.INTERNAL,),
-    "loop": (replies.LOOP,),
+    "loop": (verdicts.LOOP,),
     "memory": (replies.MEMORY_SCARCE, replies.TURNED_OUT),
     "password": (replies.AUTH_FAILED, replies.AUTH_CANCELLED),
     "protocol": (refusals.NOT_SMTP,),
-    "queue": (replies.QUEUE_AWAY, replies.QUEUE_FULL),
-    "quota": (replies.QUOTA_LATER, replies.QUOTA_NEVER),
-    "recipient": (replies.NO_SUCH_RECIPIENT,),
+    "queue": (verdicts.QUEUE_AWAY, verdicts.QUEUE_FULL),
+    "quota": (verdicts.QUOTA_LATER, verdicts.QUOTA_NEVER),
+    "recipient": (verdicts.NO_SUCH_RECIPIENT,),
     "recipients": (replies.TOO_MANY_RECIPIENTS,),
-    "relaying": (replies.RELAYING_DENIED,),
-    "route": (replies.NO_ROUTE,),
-    "sender": (replies.SENDER_DENIED,),
+    "relaying": (verdicts.RELAYING_DENIED,),
+    "route": (verdicts.NO_ROUTE,),
+    "sender": (verdicts.SENDER_DENIED,),
     "sequence": (
         refusals.HELO_FIRST,
         refusals.MAIL_FIRST,
@@ -49,7 +50,7 @@ _REASONS = {
         refusals.AUTH_ALREADY,
         refusals.AUTH_IN_TRANSACTION,
     ),
-    "size": (replies.TOO_LARGE,),
+    "size": (verdicts.TOO_LARGE,),
     "syntax": (
         replies.UNKNOWN_COMMAND,
         refusals.LINE_TOO_LONG,

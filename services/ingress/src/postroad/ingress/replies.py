@@ -1,6 +1,9 @@
-"""The replies of ingress. Those of the protocol alone are in `smtp.server.refusals`."""
+"""
+The replies of ingress. Those of the protocol alone are in `smtp.server.refusals`.
 
-from postroad.mail.status import SUCCESS
+What decides about a message replies with `ingress.acceptance.verdicts`.
+"""
+
 from postroad.smtp.reply import Reply
 
 OK = Reply.of(250, "2.0.0", "ok")
@@ -24,16 +27,10 @@ TOO_MANY_ERRORS = Reply.of(421, "4.7.0", "too many errors")
 LOGIN_WITHDRAWN = Reply.of(421, "4.7.0", "your login has changed, log in on a new connection")
 TOO_MUCH_JUNK = Reply.of(421, "4.7.0", "too many commands that move no mail")
 
-QUEUE_AWAY = Reply.of(451, "4.3.0", "the queue does not answer, try again later")
-QUEUE_FULL = Reply.of(452, "4.3.1", "the queue is full, try again later")
-CONFIGURATION_INCOMPLETE = Reply.of(451, "4.3.5", "not configured completely, try again later")
-SENDER_CHANGED = Reply.of(451, "4.7.1", "what you may send has changed, begin again")
 AUTH_SHUT_OUT = Reply.of(454, "4.7.0", "too many failed logins, try again later")
 AUTH_BUSY = Reply.of(454, "4.7.0", "too many logins at once, try again later")
 AUTH_LATER = Reply.of(454, "4.7.0", "not configured completely, try again later")
 INTERNAL = Reply.of(451, "4.3.0", "local error, try again later")
-QUOTA_LATER = Reply.of(451, "4.7.1", "the quota is used up, try again later")
-QUOTA_NEVER = Reply.of(550, "5.7.1", "the quota is used up")
 MEMORY_SCARCE = Reply.of(452, "4.3.1", "too little memory for this now, try again later")
 TURNED_OUT = Reply.of(421, "4.3.1", "too little memory for you now, try again later")
 TOO_MANY_RECIPIENTS = Reply.of(452, "4.5.3", "too many recipients, send the rest separately")
@@ -47,19 +44,5 @@ AUTH_UNKNOWN = Reply.of(504, "5.5.4", "no such mechanism")
 AUTH_MALFORMED = Reply.of(501, "5.5.2", "not base64, or not what the mechanism says")
 AUTH_CANCELLED = Reply.of(501, "5.7.0", "cancelled")
 AUTH_FAILED = Reply.of(535, "5.7.8", "wrong username or password")
-AUTH_REQUIRED = Reply.of(530, "5.7.0", "authenticate first")
 PARAMETER_UNKNOWN = Reply.of(555, "5.5.4", "no such parameter")
 UTF8_NEEDED = Reply.of(553, "5.6.7", "an address beyond ASCII needs SMTPUTF8")
-TOO_LARGE = Reply.of(552, "5.3.4", "the message is too large")
-BARE_IN_CONTENT = Reply.of(554, "5.6.0", "the message has a bare CR or LF; lines end with CRLF")
-LOOP = Reply.of(554, "5.4.6", "too many hops")
-RELAYING_DENIED = Reply.of(550, "5.7.1", "relay access denied")
-NO_ROUTE = Reply.of(550, "5.7.1", "no route to recipient")
-SENDER_DENIED = Reply.of(550, "5.7.1", "you may not send as this address")
-LOCAL_DOMAIN = Reply.of(550, "5.1.2", "localhost is no mail domain")
-NO_SUCH_RECIPIENT = Reply.of(550, "5.1.1", "no such recipient here")
-
-
-def queued(queue_id: str) -> Reply:
-    """Return the reply to the final dot of a message that is in the queue."""
-    return Reply(250, SUCCESS, (f"queued as {queue_id}",))

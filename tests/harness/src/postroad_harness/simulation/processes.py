@@ -21,6 +21,7 @@ from postroad.delivery.sites.pool import SessionPool
 from postroad.dns.answers import AddressAnswer, DnsFailure, MxAnswer
 from postroad.dns.questions.lines import Asker
 from postroad.dns.resolver import Resolver
+from postroad.ingress import refusals
 from postroad.ingress.acceptance.incoming import AcceptanceTools
 from postroad.ingress.acceptance.quotas import Allowed, Quotas
 from postroad.ingress.admission import ListenerKind
@@ -189,10 +190,13 @@ class IngressProcess(RunningProcess):
         spool.on_accept = quotas.storing
         self._spawn(quotas.run())
         limits = IngressLimits(inline_size=ByteSize(1024))
-        tools = AcceptanceTools(spool, quotas, limits, NAME, self.simulated.name)
+        tools = AcceptanceTools(
+            spool, quotas, limits, NAME, self.simulated.name, count_refusal=refusals.count
+        )
         server = Server(
             tools,
-            Logins(Passwords(KEYRINGS[Reader.INGRESS]), tools),
+            limits,
+            Logins(Passwords(KEYRINGS[Reader.INGRESS]), tools, limits),
             configuration,
             None,
             insecure_auth=False,

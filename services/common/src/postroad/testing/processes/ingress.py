@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from postroad.ingress import refusals
 from postroad.ingress.acceptance.incoming import AcceptanceTools
 from postroad.ingress.acceptance.quotas import Quotas
 from postroad.ingress.admission import ListenerKind
@@ -166,17 +167,20 @@ async def start_ingress(
     configuration = Configuration(used, {Reader.INGRESS: KEYRINGS[Reader.INGRESS]})
     certificate = self_signed(tls, "relay.test")
     quotas = Quotas(used.usage)
+    process_limits = dataclasses.replace(IngressLimits(), **limits)  # type: ignore[arg-type]
     tools = AcceptanceTools(
         spool=used,
         quotas=quotas,
-        limits=dataclasses.replace(IngressLimits(), **limits),  # type: ignore[arg-type]
+        limits=process_limits,
         hostname="relay.test",
         process="ingress-0",
+        count_refusal=refusals.count,
     )
     passwords = Passwords(KEYRINGS[Reader.INGRESS])
     server = Server(
         tools,
-        Logins(passwords, tools),
+        process_limits,
+        Logins(passwords, tools, process_limits),
         configuration,
         certificate.context,
         insecure_auth=insecure_auth,

@@ -7,12 +7,11 @@ that ingress ends. Anybody can cause any number of refusals, so their lines and 
 refusals of Clients.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from postroad.ingress import metrics
 from postroad.ingress.acceptance.provenance import client_event
-from postroad.ingress.reasons import reason_of
 from postroad.mail.trace import ClientInfo
 from postroad.smtp.reply import Reply
 from postroad.spool.agreement import Events
@@ -26,7 +25,6 @@ log = get_logger(__name__)
 _OF_ONE_CLIENT = Budget(100, 2.0)
 _OF_ALL_CLIENTS = Budget(500, 20.0)
 _MOST_NAMED = 5  # recipients in a line; the event has all
-_COMMANDS = frozenset(metrics.COMMANDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +42,19 @@ class Refusal:
 
 
 class History:
-    """Tells what one process accepted and refused. `lines` is the budget of strangers' lines."""
+    """
+    Tells what one process accepted and refused. `lines` is the budget of strangers' lines.
 
-    def __init__(self, events: Events, process: str, lines: LineLimit) -> None:
+    `count` counts a refusal, and returns its reason in one word: replies are the process's.
+    """
+
+    def __init__(
+        self, events: Events, process: str, lines: LineLimit, count: Callable[[Refusal], str]
+    ) -> None:
         self._events = events
         self._process = process
         self._strangers = lines
+        self._counted = count
         self._log = log.bind()  # for every message: what is bound is found at once
         self._clients = LineLimit(_OF_ONE_CLIENT, _OF_ALL_CLIENTS)
 
@@ -63,9 +68,7 @@ class History:
 
     def refused(self, refusal: Refusal) -> None:
         """Count a refusal, and write it unless the budget is spent."""
-        reason = reason_of(refusal.reply)
-        command = refusal.command.lower()
-        metrics.REFUSALS.labels(command if command in _COMMANDS else "other", reason).inc()
+        reason = self._counted(refusal)
         if refusal.client:
             left_out = self._clients.admit("rejected", refusal.client)
         else:

@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
-from postroad.ingress import metrics, replies
-from postroad.ingress.acceptance.history import History
+from postroad.ingress import metrics
+from postroad.ingress.acceptance import verdicts
+from postroad.ingress.acceptance.history import History, Refusal
+from postroad.ingress.acceptance.limits import AcceptanceLimits
 from postroad.ingress.acceptance.provenance import client_event, client_name
 from postroad.ingress.acceptance.quotas import Quotas
 from postroad.ingress.acceptance.records import WholeMessage, header_reader, records
 from postroad.ingress.acceptance.rejections import Rejections
 from postroad.ingress.acceptance.transaction import Transaction
 from postroad.ingress.counts.shared import SharedCounts
-from postroad.ingress.limits import IngressLimits
 from postroad.mail.header import count_fields
 from postroad.policy.limits.quota import Sending
 from postroad.policy.limits.quota_ledger import Exceeded
@@ -50,20 +51,25 @@ _NOT_STORED = (
 
 @dataclass(slots=True)
 class AcceptanceTools:
-    """What all incoming messages of a process share."""
+    """
+    What all incoming messages of a process share.
+
+    `count_refusal` counts a refusal of the process, and returns its reason in one word.
+    """
 
     spool: Spool
     quotas: Quotas
-    limits: IngressLimits
+    limits: AcceptanceLimits
     hostname: str
     process: str
+    count_refusal: Callable[[Refusal], str]
     lines: LineLimit = field(init=False)  # the budget of lines that strangers cause
     history: History = field(init=False)
     rejections: Rejections = field(init=False)
 
     def __post_init__(self) -> None:
         self.lines = LineLimit()
-        self.history = History(self.spool.events, self.process, self.lines)
+        self.history = History(self.spool.events, self.process, self.lines, self.count_refusal)
         told = "refusals are counted by this process alone"
         shared = SharedCounts(self.spool.usage, self.lines, told)
         self.rejections = Rejections(self.limits.rejections_per_network, shared)
@@ -119,7 +125,7 @@ class IncomingMessage:
         if self._verdict is not None or self._failure is not None:
             return
         if self._size > self._tools.limits.message_size:
-            await self.refuse(replies.TOO_LARGE)
+            await self.refuse(verdicts.TOO_LARGE)
             return
         if self._writer is None:
             self._pieces.append(piece)
@@ -201,10 +207,10 @@ class IncomingMessage:
         if self._failure is not None:
             return _unavailable(self._failure)
         if bare:
-            return replies.BARE_IN_CONTENT
+            return verdicts.BARE_IN_CONTENT
         # Each hop puts its field in front, so the beginning of a long header is enough.
         if count_fields(self._header.block, b"received") > self._tools.limits.received_fields:
-            return replies.LOOP
+            return verdicts.LOOP
         return self._judge_again()
 
     async def _store(self) -> Reply:
@@ -219,7 +225,7 @@ class IncomingMessage:
         allowed = await self._tools.quotas.take(transaction.snapshot, sending)
         if isinstance(allowed, Exceeded):
             rejects = allowed.demand.quota.on_exceeded is OnExceeded.REJECT and allowed.certain
-            return self._refused(replies.QUOTA_NEVER if rejects else replies.QUOTA_LATER)
+            return self._refused(verdicts.QUOTA_NEVER if rejects else verdicts.QUOTA_LATER)
         hold = Hold(QUOTA) if allowed.holds else None
         in_doubt = False
         try:
@@ -246,7 +252,7 @@ class IncomingMessage:
         queue_id = tools.spool.new_queue_id(arrival)
         stored = await tools.spool.accept(queue_id, compose, timeout=tools.limits.store)
         self._count_accepted(stored.queue_id, stored.sequence, arrival, hold)
-        return replies.queued(stored.queue_id)
+        return verdicts.queued(stored.queue_id)
 
     async def _content(self) -> bytes | BlobRef:
         if self._writer is None and self._destinations <= _SHARED_BODY:
@@ -286,4 +292,4 @@ class IncomingMessage:
 
 
 def _unavailable(error: SpoolError) -> Reply:
-    return replies.QUEUE_FULL if isinstance(error, SpoolFull) else replies.QUEUE_AWAY
+    return verdicts.QUEUE_FULL if isinstance(error, SpoolFull) else verdicts.QUEUE_AWAY

@@ -19,6 +19,7 @@ from postroad.ingress.auth.brake import Brake, Guess
 from postroad.ingress.auth.neighbours import Neighbours
 from postroad.ingress.auth.sasl import Passwords, PasswordsBusy
 from postroad.ingress.counts.shared import SharedCounts
+from postroad.ingress.limits import IngressLimits
 from postroad.mail.ip_address import Address
 from postroad.policy.model import Client, qualified
 from postroad.policy.snapshot import Snapshot
@@ -37,8 +38,7 @@ class LoginRefused:
 class Logins:
     """The logins of one process."""
 
-    def __init__(self, passwords: Passwords, tools: AcceptanceTools) -> None:
-        limits = tools.limits
+    def __init__(self, passwords: Passwords, tools: AcceptanceTools, limits: IngressLimits) -> None:
         self._passwords = passwords
         self._shared = SharedCounts(
             tools.spool.usage, tools.lines, "failed logins are counted by this process alone"

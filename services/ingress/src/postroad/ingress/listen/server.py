@@ -19,6 +19,7 @@ from postroad.ingress.acceptance.incoming import AcceptanceTools
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.connections.table import Connections, ConnectionSlot, Full
+from postroad.ingress.limits import IngressLimits
 from postroad.ingress.listen.door import Door
 from postroad.ingress.listen.listener import Listener
 from postroad.ingress.session.handshake import SCARCE_TIMEOUT
@@ -55,6 +56,7 @@ class Server:
     def __init__(
         self,
         tools: AcceptanceTools,
+        limits: IngressLimits,
         logins: Logins,
         configuration: Configuration,
         tls: ssl.SSLContext | None,
@@ -63,14 +65,15 @@ class Server:
         line_ends: LineEnds,
     ) -> None:
         self.tools = tools
+        self.limits = limits
         self.logins = logins
         self.tls = tls
         self.insecure_auth = insecure_auth
         self.line_ends = line_ends
         self.draining = False
         self.scarce = False
-        self.patience = tools.limits.idle.total_seconds()
-        self.connections = Connections(tools.limits)
+        self.patience = limits.idle.total_seconds()
+        self.connections = Connections(limits)
         self._configuration = configuration
         self._nobody_to_turn_out = False  # as far as the last look showed
         self._servers: list[asyncio.Server | Listener] = []
@@ -149,7 +152,7 @@ class Server:
     def _mind_scarcity(self) -> None:
         if self.scarce is not self.connections.scarce:
             self.scarce = not self.scarce
-            idle = self.tools.limits.idle.total_seconds()
+            idle = self.limits.idle.total_seconds()
             self.patience = min(idle, SCARCE_TIMEOUT) if self.scarce else idle
 
     def is_known(self, address: Address) -> bool:

@@ -143,11 +143,10 @@ class Dialog:
         refusal = self._greet(argument)
         if refusal is not None:
             return refusal
-        tools = self._host.tools
-        starttls = self._host.tls is not None and not self._conversation.under_tls
-        return _offer(
-            tools.hostname, tools.limits.message_size, starttls=starttls, auth=self._may_log_in()
-        )
+        host = self._host
+        starttls = host.tls is not None and not self._conversation.under_tls
+        size, auth = host.limits.message_size, self._may_log_in()
+        return _offer(host.tools.hostname, size, starttls=starttls, auth=auth)
 
     def _hello(self, argument: str) -> Reply:
         return self._greet(argument) or Reply(250, None, (self._host.tools.hostname,))

@@ -7,6 +7,7 @@ from postroad.ingress.acceptance.incoming import AcceptanceTools
 from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.connections.table import ConnectionSlot
+from postroad.ingress.limits import IngressLimits
 from postroad.mail.ip_address import Address
 from postroad.policy.snapshot import Snapshot
 from postroad.smtp.reply import Reply
@@ -23,6 +24,7 @@ class SessionServer(Protocol):
     """The server, as its connections see it."""
 
     tools: AcceptanceTools
+    limits: IngressLimits
     logins: Logins
     tls: ssl.SSLContext | None
     insecure_auth: bool

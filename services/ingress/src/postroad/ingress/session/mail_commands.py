@@ -6,6 +6,7 @@ before the content.
 """
 
 from postroad.ingress import metrics, replies
+from postroad.ingress.acceptance import verdicts
 from postroad.ingress.acceptance.transaction import Transaction
 from postroad.ingress.admission import (
     ListenerKind,
@@ -111,7 +112,7 @@ class MailCommands:
             return None
         if not (size.isascii() and size.isdigit() and len(size) <= 20):
             raise CommandSyntaxError("SIZE is a number of octets")
-        return replies.TOO_LARGE if int(size) > self._host.tools.limits.message_size else None
+        return verdicts.TOO_LARGE if int(size) > self._host.limits.message_size else None
 
     def _submitter(self, snapshot: Snapshot) -> Submitter | None:
         """Return who submits; None who has logged in and could not do so with that any more."""
@@ -183,7 +184,7 @@ class MailCommands:
 
     def _recipient(self, transaction: Transaction, path: str) -> tuple[Mailbox, EgressPath] | Reply:
         transaction.asked += 1
-        if transaction.asked > self._host.tools.limits.recipients:
+        if transaction.asked > self._host.limits.recipients:
             return replies.TOO_MANY_RECIPIENTS
         if self._host.scarce and not self._connection.has_room():
             return replies.MEMORY_SCARCE

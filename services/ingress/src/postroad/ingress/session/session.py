@@ -68,7 +68,7 @@ class SmtpSession(Wire):
         assert place.address is not None
         self.address = place.address
         self.client_info = ClientInfo(place.address, str(place.address))
-        self._conduct = Conduct(host.tools.limits)
+        self._conduct = Conduct(host.limits)
         self._handling: asyncio.Task[None] | None = None
         self._dialog: Dialog | None = None
         self._incoming: IncomingMessage | None = None

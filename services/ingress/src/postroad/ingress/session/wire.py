@@ -196,7 +196,7 @@ class Wire(SMTP):
         """Give the client time for so many octets of content more, up to that of a whole step."""
         most = self.host.patience
         if self.patience < most:
-            earned = octets / self.host.tools.limits.data_rate
+            earned = octets / self.host.limits.data_rate
             self.patience = min(most, self.patience + earned)
 
     async def more(self) -> None:
