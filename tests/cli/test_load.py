@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from postroad.acceptance.admission import ListenerKind
 from postroad.cli.errors import CommandError
 from postroad.cli.handover import Tls, tls_context
 from postroad.cli.load.command import parse_sizes
@@ -21,7 +22,6 @@ from postroad.cli.load.session import LoadSession
 from postroad.cli.load.target import check_domains, permitted_address
 from postroad.cli.sink.server import Sink, SinkBehaviour
 from postroad.cli.sink.session import SinkProtocol
-from postroad.ingress.admission import ListenerKind
 from postroad.testing import children
 from postroad.testing.patience import patient
 from postroad.testing.processes.ingress import MANIFESTS, start_ingress

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from postroad.acceptance.admission import ListenerKind
 from postroad.cli.sink.command import listen_sink
 from postroad.cli.sink.server import Sink
-from postroad.ingress.admission import ListenerKind
 from postroad.spool.event import EventType
 from postroad.testing.children import run
 from postroad.testing.patience import patient

@@ -21,10 +21,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from postroad.acceptance.admission import ListenerKind
 from postroad.cli.app import app
 from postroad.cli.terminal.help import Unloaded
 from postroad.dns.resolver import Resolver
-from postroad.ingress.admission import ListenerKind
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.testing.patience import patient
 from postroad.testing.peers.certificates import tls_pair

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from postroad.acceptance import verdicts
+from postroad.acceptance.admission import ListenerKind
 from postroad.ingress import replies
-from postroad.ingress.acceptance import verdicts
-from postroad.ingress.admission import ListenerKind
 from postroad.smtp.reply import Reply
 from postroad.testing.children import dies_with_us
 from postroad.testing.patience import patient

@@ -2,7 +2,7 @@
 
 import pytest
 
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
 from postroad.smtp import command
 from postroad.testing.peers.smtp_peer import SmtpPeer
 from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene

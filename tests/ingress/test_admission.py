@@ -7,8 +7,7 @@ from ipaddress import IPv4Address, ip_network
 
 import pytest
 
-from postroad.ingress.acceptance.verdicts import CONFIGURATION_INCOMPLETE, LOCAL_DOMAIN
-from postroad.ingress.admission import (
+from postroad.acceptance.admission import (
     ListenerKind,
     Sender,
     Submitter,
@@ -16,6 +15,7 @@ from postroad.ingress.admission import (
     admit_sender,
     clients_by_network,
 )
+from postroad.acceptance.verdicts import CONFIGURATION_INCOMPLETE, LOCAL_DOMAIN
 from postroad.mail.address import parse_mailbox
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import Client, Domain, EgressPath, ObjectKey, Receive

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
 from postroad.ingress.listen.certificate import self_signed
 from postroad.ingress.session.session import SmtpSession
 from postroad.mail.traffic import TrafficClass

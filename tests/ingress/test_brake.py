@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+from postroad.acceptance.counts.windows import WINDOW
 from postroad.ingress.auth.brake import LONGEST_DELAY, Brake, Guess
-from postroad.ingress.counts.windows import WINDOW
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 SHOP = Guess.of("192.0.2.1", "shop")

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
 from postroad.ingress.listen import certificate as tls
 from postroad.ingress.listen.certificate import Certificate
 from postroad.testing.peers.certificates import tls_pair

@@ -4,8 +4,8 @@ import dataclasses
 import time
 from typing import Any
 
+from postroad.acceptance.verdicts import NO_SUCH_RECIPIENT
 from postroad.ingress import replies
-from postroad.ingress.acceptance.verdicts import NO_SUCH_RECIPIENT
 from postroad.ingress.limits import IngressLimits
 from postroad.ingress.session.conduct import Conduct
 from postroad.smtp.reply import Reply

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
 from postroad.smtp.server.content import ContentReader, LineEnds
 from postroad.testing.patience import patient
 from postroad.testing.peers.smtp_peer import SmtpPeer

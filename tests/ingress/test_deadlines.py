@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
 from postroad.ingress.listen import server
 from postroad.testing.patience import patient
 from postroad.testing.peers.smtp_peer import SmtpPeer

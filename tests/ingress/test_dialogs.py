@@ -2,7 +2,7 @@
 
 import pytest
 
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
 from postroad.mail.envelope import Body
 from postroad.testing.peers.smtp_peer import SmtpPeer
 from postroad.testing.processes.ingress import OpenScene, Scene

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
 from postroad.testing.peers.smtp_peer import SmtpPeer
 from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene
 

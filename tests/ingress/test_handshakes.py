@@ -9,8 +9,8 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
+from postroad.acceptance.admission import ListenerKind
 from postroad.ingress import metrics
-from postroad.ingress.admission import ListenerKind
 from postroad.ingress.listen import server
 from postroad.testing.patience import patient
 from postroad.testing.peers.smtp_peer import SmtpPeer, client_context

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from postroad.acceptance import verdicts
+from postroad.acceptance.admission import ListenerKind
 from postroad.ingress import metrics, replies
-from postroad.ingress.acceptance import verdicts
-from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth import brake, sasl
 from postroad.ingress.reasons import REASONS, reason_of
 from postroad.smtp.reply import Reply

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from postroad.ingress.acceptance import quotas
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance import quotas
+from postroad.acceptance.admission import ListenerKind
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.interface import StoreAck
 from postroad.spool.memory.spool import MemoryCluster

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
 from postroad.ingress.auth import brake
 from postroad.ingress.auth import sasl as auth
 from postroad.policy.secrets import scram

@@ -4,7 +4,7 @@ import email
 
 import pytest
 
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
 from postroad.spool.event import EventType
 from postroad.testing.peers.smtp_peer import client_context
 from postroad.testing.processes.ingress import Scene

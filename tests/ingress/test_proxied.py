@@ -10,8 +10,8 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
+from postroad.acceptance.admission import ListenerKind
 from postroad.ingress import metrics
-from postroad.ingress.admission import ListenerKind
 from postroad.ingress.listen import proxied
 from postroad.ingress.settings import IngressSettings
 from postroad.process.errors import SettingsError

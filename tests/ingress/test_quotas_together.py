@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.ingress.acceptance import quotas
+from postroad.acceptance import quotas
 from postroad.spool.memory.spool import MemoryCluster
 from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene
 

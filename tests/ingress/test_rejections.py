@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.memory.spool import MemoryCluster
 from postroad.testing.patience import patient

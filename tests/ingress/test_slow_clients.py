@@ -10,9 +10,9 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.ingress.acceptance.incoming import IncomingMessage
-from postroad.ingress.acceptance.transaction import Transaction
-from postroad.ingress.admission import ListenerKind, Sender
+from postroad.acceptance.admission import ListenerKind, Sender
+from postroad.acceptance.incoming import IncomingMessage
+from postroad.acceptance.transaction import Transaction
 from postroad.ingress.session import wire
 from postroad.mail.address import Mailbox
 from postroad.mail.envelope import Body

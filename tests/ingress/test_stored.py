@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.memory.spool import MemoryBodyWriter, MemorySpool
 from postroad.spool.selection import Selection, WaitKind

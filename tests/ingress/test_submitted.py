@@ -6,7 +6,7 @@ from email.message import Message
 
 import pytest
 
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
 from postroad.testing.processes.ingress import OpenScene, Scene
 
 DATE = b"Date: Mon, 1 Jan 2024 00:00:00 +0000\r\n"

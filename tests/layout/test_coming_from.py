@@ -16,10 +16,10 @@ import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
+from postroad.acceptance import verdicts
 from postroad.cli import settings_page
 from postroad.cli.app import app
 from postroad.ingress import replies
-from postroad.ingress.acceptance import verdicts
 from postroad.manifests.generate import docs
 from postroad.smtp.reply import Reply
 from postroad.telemetry import metrics_page

@@ -9,8 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SHIPPED = (*ROOT.glob("services/*/src"), ROOT / "operator" / "src")
 PACKAGES = (
-    "cli|delivery|dns|ingress|mail|manifests|operator|policy|process|queue|smtp|smtp_client|spool"
-    "|telemetry|testing|units"
+    "acceptance|cli|delivery|dns|ingress|mail|manifests|operator|policy|process|queue|smtp"
+    "|smtp_client|spool|telemetry|testing|units"
 )
 # Keys are in files whose names begin with a role's, such as ingress.key.
 NAMED = re.compile(rf"`(?!\w+\.key`)((?:postroad\.)?(?:{PACKAGES})(?:\.[a-z_]+)+)`")

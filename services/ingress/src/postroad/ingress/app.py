@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from postroad.acceptance.admission import ListenerKind
+from postroad.acceptance.incoming import AcceptanceTools
+from postroad.acceptance.quotas import Quotas
 from postroad.ingress import refusals
-from postroad.ingress.acceptance.incoming import AcceptanceTools
-from postroad.ingress.acceptance.quotas import Quotas
-from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.auth.sasl import Passwords
 from postroad.ingress.listen.certificate import Certificate, self_signed

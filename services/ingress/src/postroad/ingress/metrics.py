@@ -1,7 +1,7 @@
 """The metrics of ingress."""
 
 from postroad.ingress.reasons import REASONS
-from postroad.telemetry.metrics import BYTES, Group
+from postroad.telemetry.metrics import Group
 
 _GROUP = Group("Ingress", "What each ingress process counts of incoming mail.")
 _LISTENER = {"listener": ("relay", "submission", "submissions")}
@@ -35,12 +35,6 @@ PROXY_REFUSED = _GROUP.counter(
     watch="`untrusted`: somebody connects past the load balancer, or the load balancer's network"
     " is not in POSTROAD_PROXY_TRUSTED.",
 )
-MESSAGES = _GROUP.counter(
-    "postroad_ingress_messages_total",
-    "Messages by the reply to their final dot.",
-    labels={"outcome": ("accepted", "deferred", "rejected")},
-    watch="A growing share of `deferred`: the queue is unavailable or full, or a quota is used up.",
-)
 RECIPIENTS = _GROUP.counter(
     "postroad_ingress_recipients_total",
     "RCPT commands by their reply.",
@@ -53,17 +47,6 @@ REFUSALS = _GROUP.counter(
     labels={"command": COMMANDS, "reason": REASONS},
     watch="Growth of a reason that did not grow before: the log's `rejected` lines and"
     " `postroad events --type rejected` name the clients.",
-)
-RECEIVED_BYTES = _GROUP.counter(
-    "postroad_ingress_received_bytes_total", "Content of accepted messages, in bytes."
-)
-MESSAGE_SIZE = _GROUP.histogram(
-    "postroad_ingress_message_size_bytes", "Size of accepted messages.", buckets=BYTES
-)
-STORE_SECONDS = _GROUP.histogram(
-    "postroad_ingress_store_seconds",
-    "Time from a message's last octet to the queue's acknowledgement.",
-    watch="The p99 is the time that clients wait for `250`. Most of it is the disk's.",
 )
 LOGINS = _GROUP.counter(
     "postroad_ingress_logins_total",
@@ -84,7 +67,3 @@ INTERNAL_ERRORS = _GROUP.counter(
     "Unexpected errors. In a session the reply is 451.",
     watch="Any growth: the log has the traceback.",
 )
-
-ACCEPTED = MESSAGES.labels("accepted")
-DEFERRED = MESSAGES.labels("deferred")
-REJECTED = MESSAGES.labels("rejected")

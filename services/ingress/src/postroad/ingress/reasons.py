@@ -4,8 +4,8 @@ The reason of a refusal in one word: refusals are counted and searched by it. No
 The text of a reply is a sentence, and several reasons share one enhanced status code.
 """
 
+from postroad.acceptance import verdicts
 from postroad.ingress import replies
-from postroad.ingress.acceptance import verdicts
 from postroad.smtp.reply import Reply
 from postroad.smtp.server import refusals
 

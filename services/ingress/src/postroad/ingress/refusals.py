@@ -1,7 +1,7 @@
 """Counts the refusals of ingress, by command and by reason."""
 
+from postroad.acceptance.history import Refusal
 from postroad.ingress import metrics
-from postroad.ingress.acceptance.history import Refusal
 from postroad.ingress.reasons import reason_of
 
 _COMMANDS = frozenset(metrics.COMMANDS)

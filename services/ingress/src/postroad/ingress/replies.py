@@ -1,7 +1,7 @@
 """
 The replies of ingress. Those of the protocol alone are in `smtp.server.refusals`.
 
-What decides about a message replies with `ingress.acceptance.verdicts`.
+What decides about a message replies with `acceptance.verdicts`.
 """
 
 from postroad.smtp.reply import Reply

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import uvloop
 
+from postroad.acceptance.admission import ListenerKind
 from postroad.ingress import metrics
-from postroad.ingress.admission import ListenerKind
 from postroad.testing.processes.ingress import MANIFESTS, start_ingress
 
 ONE = ("127.0.0.2",)

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import uvloop
 
+from postroad.acceptance.admission import ListenerKind
 from postroad.ingress import metrics
-from postroad.ingress.admission import ListenerKind
 from postroad.testing.processes.ingress import MANIFESTS, start_ingress
 from postroad.units.quantities import ByteSize
 from postroad_harness.connections.flood import one_message

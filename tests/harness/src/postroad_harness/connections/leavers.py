@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
 from postroad.telemetry.metrics import REGISTRY
 from postroad.testing.patience import patient
 from postroad.testing.peers.smtp_peer import SmtpPeer, client_context

@@ -11,6 +11,9 @@ from datetime import timedelta
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
+from postroad.acceptance.admission import ListenerKind
+from postroad.acceptance.incoming import AcceptanceTools
+from postroad.acceptance.quotas import Allowed, Quotas
 from postroad.delivery.context import AttemptContext, WorkerContext
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
@@ -22,9 +25,6 @@ from postroad.dns.answers import AddressAnswer, DnsFailure, MxAnswer
 from postroad.dns.questions.lines import Asker
 from postroad.dns.resolver import Resolver
 from postroad.ingress import refusals
-from postroad.ingress.acceptance.incoming import AcceptanceTools
-from postroad.ingress.acceptance.quotas import Allowed, Quotas
-from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.auth.sasl import Passwords
 from postroad.ingress.limits import IngressLimits

@@ -14,7 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from postroad.ingress.counts.windows import SharedCount, WindowCounts
+from postroad.acceptance.counts.windows import SharedCount, WindowCounts
 
 _MOST = 10_000  # networks, and pairs of network and name, remembered
 FIRST_DELAY = timedelta(milliseconds=250)

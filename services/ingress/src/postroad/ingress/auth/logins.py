@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from weakref import WeakValueDictionary
 
+from postroad.acceptance.counts.shared import SharedCounts
+from postroad.acceptance.incoming import AcceptanceTools
 from postroad.ingress import metrics, replies
-from postroad.ingress.acceptance.incoming import AcceptanceTools
 from postroad.ingress.auth.brake import Brake, Guess
 from postroad.ingress.auth.neighbours import Neighbours
 from postroad.ingress.auth.sasl import Passwords, PasswordsBusy
-from postroad.ingress.counts.shared import SharedCounts
 from postroad.ingress.limits import IngressLimits
 from postroad.mail.ip_address import Address
 from postroad.policy.model import Client, qualified

@@ -8,7 +8,7 @@ and no session is made.
 import asyncio
 from typing import cast
 
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
 from postroad.ingress.connections.table import address_of
 from postroad.ingress.session.host import SessionServer
 from postroad.ingress.session.session import SmtpSession

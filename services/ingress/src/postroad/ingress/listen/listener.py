@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Protocol
 
+from postroad.acceptance.admission import ListenerKind
 from postroad.ingress import metrics
-from postroad.ingress.admission import ListenerKind
 from postroad.ingress.connections.table import ConnectionSlot, address_of
 from postroad.ingress.listen.proxied import NoHeader, header_of
 from postroad.ingress.session.handshake import TIMEOUT, begin_tls

@@ -13,10 +13,10 @@ import ssl
 from collections.abc import Iterable
 from contextlib import suppress
 
+from postroad.acceptance.admission import ListenerKind
+from postroad.acceptance.history import Refusal
+from postroad.acceptance.incoming import AcceptanceTools
 from postroad.ingress import metrics, replies
-from postroad.ingress.acceptance.history import Refusal
-from postroad.ingress.acceptance.incoming import AcceptanceTools
-from postroad.ingress.admission import ListenerKind
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.connections.table import Connections, ConnectionSlot, Full
 from postroad.ingress.limits import IngressLimits

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from postroad.ingress.acceptance.incoming import IncomingMessage
-from postroad.ingress.acceptance.transaction import Transaction
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
+from postroad.acceptance.incoming import IncomingMessage
+from postroad.acceptance.transaction import Transaction
 from postroad.ingress.session.host import SessionServer
 from postroad.mail.ip_address import Address
 from postroad.mail.trace import ClientInfo

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import lru_cache, partial
 
+from postroad.acceptance.history import Refusal
+from postroad.acceptance.incoming import IncomingMessage
+from postroad.acceptance.provenance import client_name
+from postroad.acceptance.transaction import Transaction
 from postroad.ingress import replies
-from postroad.ingress.acceptance.history import Refusal
-from postroad.ingress.acceptance.incoming import IncomingMessage
-from postroad.ingress.acceptance.provenance import client_name
-from postroad.ingress.acceptance.transaction import Transaction
 from postroad.ingress.session.client import ClientConnection, Hangup, Identity
 from postroad.ingress.session.login_dialog import LoginDialog
 from postroad.ingress.session.mail_commands import MailCommands

@@ -3,8 +3,8 @@
 import ssl
 from typing import Protocol
 
-from postroad.ingress.acceptance.incoming import AcceptanceTools
-from postroad.ingress.admission import ListenerKind
+from postroad.acceptance.admission import ListenerKind
+from postroad.acceptance.incoming import AcceptanceTools
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.connections.table import ConnectionSlot
 from postroad.ingress.limits import IngressLimits

@@ -5,10 +5,8 @@ Decisions are admission's. What has come into force since MAIL is applied at eac
 before the content.
 """
 
-from postroad.ingress import metrics, replies
-from postroad.ingress.acceptance import verdicts
-from postroad.ingress.acceptance.transaction import Transaction
-from postroad.ingress.admission import (
+from postroad.acceptance import verdicts
+from postroad.acceptance.admission import (
     ListenerKind,
     Sender,
     Submitter,
@@ -17,6 +15,8 @@ from postroad.ingress.admission import (
     clients_by_network,
     readmit_sender,
 )
+from postroad.acceptance.transaction import Transaction
+from postroad.ingress import metrics, replies
 from postroad.ingress.session.client import ClientConnection, Identity
 from postroad.mail.address import (
     Mailbox,

@@ -13,10 +13,10 @@ import math
 from datetime import timedelta
 from functools import lru_cache
 
+from postroad.acceptance.admission import ListenerKind
+from postroad.acceptance.history import Refusal
+from postroad.acceptance.incoming import IncomingMessage
 from postroad.ingress import metrics, replies
-from postroad.ingress.acceptance.history import Refusal
-from postroad.ingress.acceptance.incoming import IncomingMessage
-from postroad.ingress.admission import ListenerKind
 from postroad.ingress.connections.table import ConnectionSlot
 from postroad.ingress.session import handshake
 from postroad.ingress.session.client import Hangup

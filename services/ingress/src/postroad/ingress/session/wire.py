@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP
 
-from postroad.ingress.acceptance.transaction import Transaction
+from postroad.acceptance.transaction import Transaction
 from postroad.ingress.connections.table import ConnectionSlot
 from postroad.ingress.session.client import Hangup
 from postroad.ingress.session.host import SessionServer

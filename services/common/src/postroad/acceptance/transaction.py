@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from sys import getsizeof
 
-from postroad.ingress.admission import Sender
+from postroad.acceptance.admission import Sender
 from postroad.mail.address import Mailbox
 from postroad.mail.envelope import Body
 from postroad.mail.trace import ClientInfo

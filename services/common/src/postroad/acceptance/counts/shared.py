@@ -8,7 +8,7 @@ everything while the queue is out of reach.
 
 import asyncio
 
-from postroad.ingress.counts.windows import SharedCount
+from postroad.acceptance.counts.windows import SharedCount
 from postroad.spool.agreement import QuotaCounters
 from postroad.spool.errors import SpoolError
 from postroad.telemetry.log_limit import LineLimit

@@ -13,8 +13,8 @@ a slice in each other process, and by one refusal in each open session.
 import asyncio
 from datetime import UTC, datetime
 
-from postroad.ingress.counts.shared import SharedCounts
-from postroad.ingress.counts.windows import SharedCount, WindowCounts
+from postroad.acceptance.counts.shared import SharedCounts
+from postroad.acceptance.counts.windows import SharedCount, WindowCounts
 from postroad.mail.ip_address import Address
 from postroad.telemetry.log_limit import network_of
 

@@ -8,8 +8,8 @@ those that are for its sender alone (RFC 6409 §8). Nothing else of the content 
 from datetime import datetime
 from email.utils import format_datetime, make_msgid
 
-from postroad.ingress.acceptance.provenance import origin, received
-from postroad.ingress.acceptance.transaction import Transaction
+from postroad.acceptance.provenance import origin, received
+from postroad.acceptance.transaction import Transaction
 from postroad.mail.address import Mailbox
 from postroad.mail.header import HeaderReader
 from postroad.mail.traffic import TrafficClass

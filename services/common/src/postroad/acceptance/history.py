@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from postroad.ingress.acceptance.provenance import client_event
+from postroad.acceptance.provenance import client_event
 from postroad.mail.trace import ClientInfo
 from postroad.smtp.reply import Reply
 from postroad.spool.agreement import Events

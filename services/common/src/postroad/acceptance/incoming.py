@@ -12,16 +12,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
-from postroad.ingress import metrics
-from postroad.ingress.acceptance import verdicts
-from postroad.ingress.acceptance.history import History, Refusal
-from postroad.ingress.acceptance.limits import AcceptanceLimits
-from postroad.ingress.acceptance.provenance import client_event, client_name
-from postroad.ingress.acceptance.quotas import Quotas
-from postroad.ingress.acceptance.records import WholeMessage, header_reader, records
-from postroad.ingress.acceptance.rejections import Rejections
-from postroad.ingress.acceptance.transaction import Transaction
-from postroad.ingress.counts.shared import SharedCounts
+from postroad.acceptance import metrics, verdicts
+from postroad.acceptance.counts.shared import SharedCounts
+from postroad.acceptance.history import History, Refusal
+from postroad.acceptance.limits import AcceptanceLimits
+from postroad.acceptance.provenance import client_event, client_name
+from postroad.acceptance.quotas import Quotas
+from postroad.acceptance.records import WholeMessage, header_reader, records
+from postroad.acceptance.rejections import Rejections
+from postroad.acceptance.transaction import Transaction
 from postroad.mail.header import count_fields
 from postroad.policy.limits.quota import Sending
 from postroad.policy.limits.quota_ledger import Exceeded

@@ -1,13 +1,13 @@
 """
 Where a message came from, in each form that is stored: Received field, origin of a record, event.
 
-Nothing else in ingress writes the facts about a client into one of these, so they agree, and a new
+Nothing else writes the facts about a client into one of these, so they agree, and a new
 fact has one place to be added.
 """
 
 from datetime import datetime
 
-from postroad.ingress.acceptance.transaction import Transaction
+from postroad.acceptance.transaction import Transaction
 from postroad.mail.trace import ClientInfo, Hop, received_field
 from postroad.policy.model import Client
 from postroad.spool.event import Event, EventType

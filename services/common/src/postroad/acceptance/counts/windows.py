@@ -2,7 +2,7 @@
 Counts of what strangers do, by name, in windows of ten minutes. No I/O.
 
 Windows are aligned to the Unix epoch, like those of quotas, so all processes of a cluster use the
-same ones. Memory is bounded; the cluster still counts what is dropped here (`counts.shared`).
+same ones. Memory is bounded; the cluster still counts what is dropped here (`shared`).
 """
 
 from collections import OrderedDict

@@ -13,7 +13,7 @@ submission port, asks to submit mail. There, a sender that is not allowed is ref
 
 from enum import StrEnum
 
-from postroad.ingress.acceptance import verdicts
+from postroad.acceptance import verdicts
 from postroad.mail.address import Mailbox, is_local, meant
 from postroad.mail.ip_address import Address
 from postroad.mail.valueclass import valueclass

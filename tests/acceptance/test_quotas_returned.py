@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from postroad.ingress.acceptance import quotas
-from postroad.ingress.acceptance.quotas import Allowed, Quotas
+from postroad.acceptance import quotas
+from postroad.acceptance.quotas import Allowed, Quotas
 from postroad.policy.limits import quota_ledger
 from postroad.policy.limits.quota import Sending
 from postroad.policy.model import (
