@@ -65,8 +65,8 @@ CERTIFICATE_END = _GROUP.gauge(
 WATCH_SECONDS = _GROUP.gauge(
     "postroad_operator_watch_age_seconds",
     "Seconds since the last event of a watch.",
-    watch="No value alone means a fault: quiet clusters have few events. All objects are listed"
-    " again regularly.",
+    watch="A high value alone is no fault: quiet clusters have few events. All objects are"
+    " listed again regularly.",
 )
 LIST_SECONDS = _GROUP.gauge(
     "postroad_operator_list_age_seconds",

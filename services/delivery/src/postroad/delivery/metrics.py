@@ -72,8 +72,8 @@ QUEUE_SECONDS = _GROUP.histogram(
 )
 UNSETTLED = _GROUP.gauge(
     "postroad_delivery_unsettled_processes",
-    "Other delivery processes for which this one has waited for some seconds: they have not settled"
-    " an edit of pools, and until then sites that pools share get no more connections.",
+    "Other delivery processes that have not settled an edit of pools after some seconds. Until they"
+    " do, sites that pools share get no more connections.",
     watch="More than 0: the log names them. Each ends and starts again after a minute.",
 )
 INTERNAL_ERRORS = _GROUP.counter(
