@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from postroad.manifests.compiler.claims import ClaimKey
-from postroad.operator.probes.dns import DnsProbe
+from postroad.operator.probes.dns import DnsProbe, dmarc_names
 from postroad.operator.status.dns_facts import DnsAnswer
 from postroad.process.machine.resolv_conf import ResolvConf
 from postroad.testing.patience import patient
@@ -81,3 +81,45 @@ async def test_a_new_claim_to_a_known_domain_is_looked_up_soon() -> None:
             await changed.wait()
         assert looks.facts["shop.example"].proof.values
         running.cancel()
+
+
+async def test_a_zone_that_answers_late_holds_up_no_look_up_of_others() -> None:
+    """Its owner may have many Domains, and names with a hundred labels: one is asked for each."""
+    slow = [f"{number}.slow.example" for number in range(40)]
+    async with Zone(TABLE) as zone:
+        for name in slow:
+            zone.late[name, "MX"] = 60.0
+        claims = {ClaimKey("slow", name): None for name in slow}
+        claims[ClaimKey("shop", "shop.example")] = None
+        looks = DnsProbe(lambda: claims.keys(), lambda: None, SocketAddress(*zone.address))
+        running = asyncio.create_task(looks.run())
+        async with asyncio.timeout(patient(10)):  # the others take 8 s each, and there are 40
+            while "shop.example" not in looks.facts:
+                await asyncio.sleep(0.05)
+        running.cancel()
+
+
+def test_a_dmarc_record_is_looked_for_at_seven_names_at_most() -> None:
+    """RFC 9989 §4.10 has eight at most. The zone's owner decides how long each answer takes."""
+    long = ".".join(["a"] * 100)
+    assert dmarc_names("shop.example") == ["_dmarc.shop.example"]
+    assert dmarc_names("a.b.shop.example") == [
+        *("_dmarc.a.b.shop.example", "_dmarc.b.shop.example", "_dmarc.shop.example"),
+    ]
+    assert dmarc_names(long) == [
+        f"_dmarc.{long}",
+        *("_dmarc." + ".".join(["a"] * count) for count in (7, 6, 5, 4, 3, 2)),
+    ]
+
+
+async def test_dmarc_records_that_come_late_one_after_another_count_as_none() -> None:
+    """Takes 8 s, the time that a record has to come."""
+    name = "a.b.c.d.slow.example"
+    async with Zone(TABLE) as zone:
+        for each in dmarc_names(name):
+            zone.late[each, "TXT"] = 1.9
+        looks = DnsProbe(lambda: (), lambda: None, SocketAddress(*zone.address))
+        async with asyncio.timeout(patient(12)):
+            found = await looks.look_up(name)
+        assert found.dmarc.trouble
+        assert not found.mx.trouble

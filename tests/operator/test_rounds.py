@@ -30,3 +30,9 @@ def test_turns_drift_apart() -> None:
     turns: PeriodicQueue[str] = PeriodicQueue(EVERY, lambda: next(chances, 0.5))
     turns.due(["early", "late"], 0.0, most=2)
     assert turns.due(["early", "late"], 80.0, most=2) == ["early"]
+
+
+def test_what_is_not_admitted_stays_due() -> None:
+    turns: PeriodicQueue[int] = PeriodicQueue(EVERY, lambda: 0.5)
+    assert turns.due(range(4), 0.0, most=1, admits=lambda key: key > 1) == [2]
+    assert turns.due(range(4), 1.0, most=4) == [0, 1, 3]

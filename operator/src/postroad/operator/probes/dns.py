@@ -1,17 +1,21 @@
 """
-Looks up the DNS records of Domains: one background task, each claim about every 15 minutes.
+Looks up the DNS records of Domains, each claim about every 15 minutes.
 
 A new claim is looked up within seconds, also if another namespace has a Domain of the same name:
 its owner may have published the proof just now. The others are spread over the 15 minutes, so that
 2,000 domains cause about two look-ups a second and never a burst. There is no cache, because each
 answer should be current.
+
+Whoever owns a zone decides how long its answers take. So a look-up ends after a few seconds, and
+those of one namespace are under way only so many at a time: others have their turns meanwhile.
 """
 
 import asyncio
 import io
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
 
 import dns.asyncresolver
@@ -26,9 +30,12 @@ from postroad.process.machine.resolv_conf import ResolvConf
 from postroad.units.addresses import SocketAddress
 
 EVERY = timedelta(minutes=15)
-_AT_ONCE = 8
+_AT_ONCE = 16
+_OF_ONE_NAMESPACE = 4
+_PAUSE = 0.2  # seconds
 _TELL_EVERY = 2.0  # seconds
-_LIFETIME = 8.0  # seconds for one look-up, all tries included
+_LIFETIME = 8.0  # seconds for one record, all tries included, and for the DMARC records together
+_LABELS_ABOVE = 7  # of the first name above a long one at which DMARC records are looked for
 
 
 class DnsProbe:
@@ -45,27 +52,44 @@ class DnsProbe:
         self._changed = changed
         self._server = server
         self._round: PeriodicQueue[ClaimKey] = PeriodicQueue(EVERY, random.random)
+        self._under_way: Counter[str] = Counter()  # look-ups, by namespace
+        self._news = False
 
     async def run(self) -> None:
         """Look up the domains that are due, until cancelled."""
-        loop = asyncio.get_running_loop()
-        news, told = False, float("-inf")
-        while True:
-            claims = self._round.due(self._claims(), loop.time(), most=_AT_ONCE)
-            due = {claim.name for claim in claims}
-            if due:
-                found = await asyncio.gather(*(self.look_up(domain) for domain in due))
-                looked_up = dict(zip(due, found, strict=True))
-                # Most look-ups find the same records as before, and then no status changes.
-                news |= any(self.facts.get(domain) != facts for domain, facts in looked_up.items())
-                self.facts.update(looked_up)
-            if news and loop.time() - told > _TELL_EVERY:
-                news, told = False, loop.time()
-                self._changed()
-            known = {claim.name for claim in self._round.known}
-            for gone in [domain for domain in self.facts if domain not in known]:
-                del self.facts[gone]
-            await asyncio.sleep(0.2 if due else 1.0)
+        told = float("-inf")
+        async with asyncio.TaskGroup() as group:
+            while True:
+                now = asyncio.get_running_loop().time()
+                while (claim := self._next(now)) is not None:
+                    self._under_way[claim.namespace] += 1
+                    group.create_task(self._look_up_for(claim))
+                if self._news and now - told > _TELL_EVERY:
+                    self._news, told = False, now
+                    self._changed()
+                known = {claim.name for claim in self._round.known}
+                for gone in [domain for domain in self.facts if domain not in known]:
+                    del self.facts[gone]
+                await asyncio.sleep(_PAUSE if self._under_way.total() else 5 * _PAUSE)
+
+    def _next(self, now: float) -> ClaimKey | None:
+        """Return the next claim to look up; None if none is due, or enough are under way."""
+        if self._under_way.total() >= _AT_ONCE:
+            return None
+        due = self._round.due(self._claims(), now, most=1, admits=self._has_turn)
+        return due[0] if due else None
+
+    def _has_turn(self, claim: ClaimKey) -> bool:
+        return self._under_way[claim.namespace] < _OF_ONE_NAMESPACE
+
+    async def _look_up_for(self, claim: ClaimKey) -> None:
+        try:
+            found = await self.look_up(claim.name)
+        finally:
+            self._under_way[claim.namespace] -= 1
+        # Most look-ups find the same records as before, and then no status changes.
+        self._news |= self.facts.get(claim.name) != found
+        self.facts[claim.name] = found
 
     async def look_up(self, domain: str) -> DnsFacts:
         """Look up one domain's records."""
@@ -79,11 +103,14 @@ class DnsProbe:
 
     async def _dmarc(self, domain: str) -> DnsAnswer:
         """Return the DMARC texts of a domain, or of the nearest one above it (RFC 9989 §4.10)."""
-        labels = domain.split(".")
-        for first in range(max(1, len(labels) - 1)):
-            answer = await self._ask("_dmarc." + ".".join(labels[first:]), "TXT")
-            if answer.trouble or any(text.lower().startswith("v=dmarc1") for text in answer.values):
-                return answer
+        try:
+            async with asyncio.timeout(_LIFETIME):
+                for name in dmarc_names(domain):
+                    answer = await self._ask(name, "TXT")
+                    if answer.trouble or any(map(_is_dmarc, answer.values)):
+                        return answer
+        except TimeoutError:
+            return DnsAnswer(trouble=f"no answer about _dmarc.{domain}")
         return DnsAnswer()
 
     async def _ask(self, name: str, kind: str) -> DnsAnswer:
@@ -100,6 +127,17 @@ class DnsProbe:
             return DnsAnswer(tuple(sorted(hosts)))
         texts = (b"".join(each.strings).decode("utf-8", "replace") for each in found)
         return DnsAnswer(tuple(sorted(texts)))
+
+
+def dmarc_names(domain: str) -> Sequence[str]:
+    """Return the names at which a DMARC record may be, in order: seven at most (RFC 9989 §4.10)."""
+    labels = domain.split(".")
+    above = range(max(1, len(labels) - _LABELS_ABOVE), len(labels) - 1)
+    return ["_dmarc." + ".".join(labels[first:]) for first in (0, *above)]
+
+
+def _is_dmarc(text: str) -> bool:
+    return text.lower().startswith("v=dmarc1")
 
 
 def addresses_by(server: SocketAddress) -> Callable[[str], Awaitable[str]]:

@@ -8,6 +8,7 @@ the other.
 
 from collections.abc import Callable, Collection, Hashable
 from datetime import timedelta
+from itertools import islice
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -28,8 +29,19 @@ class PeriodicQueue(Generic[K]):
         """The objects at the last call of `due`."""
         return self._next.keys()
 
-    def due(self, present: Collection[K], now: float, *, most: int) -> list[K]:
-        """Return at most `most` objects that are due, the longest due first; plan the next time."""
+    def due(
+        self,
+        present: Collection[K],
+        now: float,
+        *,
+        most: int,
+        admits: Callable[[K], bool] = lambda _: True,
+    ) -> list[K]:
+        """
+        Return at most `most` objects that are due, the longest due first; plan the next time.
+
+        Those that `admits` refuses stay due.
+        """
         for gone in [key for key in self._next if key not in present]:
             del self._next[gone]
         for key in present:
@@ -37,7 +49,8 @@ class PeriodicQueue(Generic[K]):
         waiting = [(when, number) for number, when in enumerate(self._next.values()) if when <= now]
         waiting.sort()
         keys = list(self._next)
-        chosen = [keys[number] for _, number in waiting[:most]]
+        admitted = (key for _, number in waiting if admits(key := keys[number]))
+        chosen = list(islice(admitted, most))
         for key in chosen:
             self._next[key] = now + self._every * (1 + _JITTER * (2 * self._chance() - 1))
         return chosen
