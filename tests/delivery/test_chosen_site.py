@@ -138,11 +138,14 @@ async def test_what_was_moved_too_often_waits_and_is_delivered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It would go round at full speed where no process heeds what another one chose."""
-    monkeypatch.setattr(lookups, "_SOON", 0.2)  # seconds for which it waits
+    monkeypatch.setattr(lookups, "_SOON", 1.0)  # seconds for which it waits
     async with one_process([f"MX 10 {SITE}."]) as process:
         never_heeded = chosen(MOST_CHOICES, timedelta(days=365))
+        sent = now()
         await send(process.spool, "1@a.test", site=OTHER, chosen_site=never_heeded)
         assert await process.delivered(1) == [1, 0]
+        [move] = await history(process.spool, EventType.MOVED)
+        assert move.at - sent > 0.9 * SECOND, "it did not wait before it was moved"
         assert process.moves == 1
 
 
