@@ -48,7 +48,7 @@ blobs = st.builds(
     st.integers(0, 255),
     st.from_regex(r"[0-9a-f]{32}", fullmatch=True),
     st.integers(0, 1000),
-    st.integers(0, 2**40),
+    st.integers(0, 2**40 - 1),
     st.binary(min_size=32, max_size=32),
     st.integers(0, 1000),
     st.booleans(),

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from postroad.proto.v1 import queue_pb2 as wire
 from postroad.spool.errors import RecordCorrupt
+from postroad.spool.event import EventType, record_event
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import LeasedRecord, RecordConsumer
 from postroad.spool.jetstream.consume.poison.suspects import put_on_hold, record_of
@@ -32,6 +33,7 @@ from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.record import BlobRef, ChosenSite
 from postroad.spool.selection import Selection, WaitKind
+from postroad.spool.wire.event import decode_events, encode_events
 from postroad.spool.wire.record import decode, encode
 from postroad.testing.patience import patient
 from postroad.testing.queue.accounts import as_role, password_of
@@ -239,6 +241,17 @@ def test_whatever_comes_can_be_held(domain: str, payload: bytes) -> None:
 NUMBERS = ["step", "attempts", "lane_moves", "arrival_us", "deadline_us", "waits_until_us"]
 
 
+@pytest.mark.parametrize("name", ["step", "attempts", "lane_moves"])
+def test_what_no_event_could_tell_is_unreadable(name: str) -> None:
+    """The events of other mail that were to be written with it were lost."""
+    payload = altered(lambda told: setattr(told, name, 2**30))
+    assert record_of(delivered("pr.i.0.r.default.x.p00.y_example", payload)).content == payload
+    told = decode(altered(lambda told: setattr(told, name, 2**30 - 1)))
+    event = record_event(EventType.BOUNCE, told, (), at=now(), process="", of_attempt=True)
+    [stored] = decode_events(encode_events([event]))
+    assert stored.attempt == event.attempt
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_what_has_no_later_form_is_unreadable(name: str) -> None:
     largest = 2**63 - 1 if name.endswith("_us") else 2**32 - 1
@@ -250,6 +263,13 @@ def test_what_has_no_later_form_is_unreadable(name: str) -> None:
 
 def test_a_body_with_more_destinations_than_there_can_be_is_unreadable() -> None:
     payload = encode(replace(decode(WELL), content=BlobRef(0, "b", 1, 9, b"", 2**32 - 1)))
+    found = record_of(delivered("pr.i.0.r.default.x.p00.y_example", payload))
+    assert found.content == payload
+
+
+@pytest.mark.parametrize("size", [2**40, 2**64 - 1])
+def test_a_body_larger_than_there_can_be_is_unreadable(size: int) -> None:
+    payload = encode(replace(decode(WELL), content=BlobRef(0, "b", 1, size, b"", 1)))
     found = record_of(delivered("pr.i.0.r.default.x.p00.y_example", payload))
     assert found.content == payload
 

@@ -15,8 +15,9 @@ from postroad.spool.ids import shard_of
 from postroad.spool.record import BlobRef, ChosenSite, QueueRecord
 
 _BLOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MOST_STEPS = 2**31  # half of what the fields can tell
+_MOST_STEPS = 2**30  # half of what an event can tell, and less of what a record can
 _MOST_CHUNKS = 65_536  # of one body, at least 4 GiB; each has a subject
+_MOST_OCTETS = 2**40  # of one body
 _MOST_DESTINATIONS = 100_000  # of one body; a message has a thousand at most
 _MOST_HOSTS = 100  # and addresses of each; delivery uses ten
 _LONGEST_NAME = 4 * MAX_DOMAIN  # of a host: an octet that is not printable has four characters
@@ -42,6 +43,8 @@ def _check_body(body: BlobRef) -> None:
         raise ValueError("the name of a body is malformed")
     if body.chunks > _MOST_CHUNKS or body.destinations > _MOST_DESTINATIONS:
         raise ValueError("a body has too many chunks or destinations")
+    if body.size >= _MOST_OCTETS:
+        raise ValueError("a body is too large")
 
 
 def _check_choice(chosen: ChosenSite) -> None:
