@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postroad.mail.address import Mailbox
 from postroad.proto.v1 import queue_pb2 as wire
 from postroad.spool.errors import RecordCorrupt
 from postroad.spool.event import EventType, record_event
@@ -31,7 +32,7 @@ from postroad.spool.jetstream.streams.subjects import is_plain, subject_of
 from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.lanes.layout import Layout
-from postroad.spool.record import BlobRef, ChosenSite
+from postroad.spool.record import BlobRef, ChosenSite, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.wire.event import decode_events, encode_events
 from postroad.spool.wire.record import decode, encode
@@ -265,6 +266,25 @@ def test_a_body_with_more_destinations_than_there_can_be_is_unreadable() -> None
     payload = encode(replace(decode(WELL), content=BlobRef(0, "b", 1, 9, b"", 2**32 - 1)))
     found = record_of(delivered("pr.i.0.r.default.x.p00.y_example", payload))
     assert found.content == payload
+
+
+def test_a_record_that_would_keep_delivery_busy_for_seconds_is_unreadable() -> None:
+    """Other mail waited for each attempt at it."""
+    told = decode(WELL)
+    payload = encode(replace(told, recipients=told.recipients * 5_001))
+    found = record_of(delivered("pr.i.0.r.default.x.p00.y_example", payload))
+    assert found.content == payload
+
+
+@pytest.mark.parametrize("mailbox", [Mailbox("a" * 256, "y.example"), Mailbox("a", "y" * 254)])
+def test_a_mailbox_that_no_command_could_name_is_unreadable(mailbox: Mailbox) -> None:
+    told = decode(WELL)
+    for payload in (
+        encode(replace(told, recipients=(QueuedRecipient(mailbox),))),
+        encode(replace(told, reverse_path=mailbox)),
+    ):
+        found = record_of(delivered("pr.i.0.r.default.x.p00.y_example", payload))
+        assert found.content == payload
 
 
 @pytest.mark.parametrize("size", [2**40, 2**64 - 1])

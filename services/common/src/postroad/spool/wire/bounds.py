@@ -3,19 +3,20 @@ Refuses records that no release writes, before anything is made of them.
 
 Who accepts mail writes the records, and delivery goes by them. It makes subjects of them, which end
 a connection when they are too long or have a line end in them. It makes later forms, which need
-room for larger numbers. A record with which that is impossible is refused, so that it is held, and
-no other mail waits for it.
+room for larger numbers. It handles all recipients of a record in one turn of the event loop. A
+record with which that is impossible is refused, so that it is held, and no other mail waits for it.
 """
 
 import re
 from ipaddress import ip_address
 
-from postroad.mail.address import MAX_DOMAIN
+from postroad.mail.address import MAX_DOMAIN, MAX_LOCAL_PART, Mailbox
 from postroad.spool.ids import shard_of
 from postroad.spool.record import BlobRef, ChosenSite, QueueRecord
 
 _BLOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MOST_STEPS = 2**30  # half of what an event can tell, and less of what a record can
+_MOST_RECIPIENTS = 5_000  # a message has a thousand at most
 _MOST_CHUNKS = 65_536  # of one body, at least 4 GiB; each has a subject
 _MOST_OCTETS = 2**40  # of one body
 _MOST_DESTINATIONS = 100_000  # of one body; a message has a thousand at most
@@ -28,6 +29,12 @@ def check(record: QueueRecord) -> None:
     shard_of(record.record_id.queue_id)  # a ValueError when it is no queue id
     if not record.recipients or not record.domain:
         raise ValueError("a record without recipients or domain")
+    if len(record.recipients) > _MOST_RECIPIENTS:
+        raise ValueError("a record has too many recipients")
+    for each in record.recipients:
+        _check_mailbox(each.mailbox)
+    if record.reverse_path is not None:
+        _check_mailbox(record.reverse_path)
     if len(record.domain) > MAX_DOMAIN or len(record.pool) > MAX_DOMAIN:
         raise ValueError("the name of a domain or a pool is too long")
     if max(record.step, record.attempts, record.lane_moves) >= _MOST_STEPS:
@@ -36,6 +43,11 @@ def check(record: QueueRecord) -> None:
         _check_body(record.content)
     if record.chosen_site is not None:
         _check_choice(record.chosen_site)
+
+
+def _check_mailbox(mailbox: Mailbox) -> None:
+    if len(mailbox.local_part) > MAX_LOCAL_PART or len(mailbox.domain) > MAX_DOMAIN:
+        raise ValueError("a mailbox is too long")
 
 
 def _check_body(body: BlobRef) -> None:
