@@ -287,6 +287,14 @@ def test_a_mailbox_that_no_command_could_name_is_unreadable(mailbox: Mailbox) ->
         assert found.content == payload
 
 
+@pytest.mark.parametrize("state", [3, 2**31 - 1, -1, -4, -(2**31)])
+def test_a_recipient_in_a_state_that_there_is_not_is_unreadable(state: int) -> None:
+    """Such a record was neither handed out nor held: enough of them stopped their lane for good."""
+    payload = altered(lambda told: setattr(told.recipients[0], "state", state))
+    found = record_of(delivered("pr.i.0.r.default.x.p00.y_example", payload))
+    assert found.content == payload
+
+
 @pytest.mark.parametrize("size", [2**40, 2**64 - 1])
 def test_a_body_larger_than_there_can_be_is_unreadable(size: int) -> None:
     payload = encode(replace(decode(WELL), content=BlobRef(0, "b", 1, size, b"", 1)))

@@ -32,6 +32,7 @@ from postroad.spool.wire.moments import microseconds, moment_of
 _NOTIFY_SET = 8
 _STATES = (RecipientState.PENDING, RecipientState.DELIVERED, RecipientState.BOUNCED)
 _STATE_NUMBERS = {state: number for number, state in enumerate(_STATES)}
+_STATE_OF = dict(enumerate(_STATES))  # protobuf reads any number, negative ones too
 _CLASSES = {member.value: member for member in TrafficClass}
 _BODIES = {member.value: member for member in Body}
 
@@ -126,7 +127,7 @@ def decode(data: bytes, *, intake: int | None = None) -> QueueRecord:
     try:
         record = _record_in(wire.QueueRecord.FromString(data), data, intake)
         check(record)
-    except (DecodeError, ValueError, KeyError, OverflowError) as error:
+    except (DecodeError, ValueError, LookupError, OverflowError) as error:
         raise RecordCorrupt(f"not a queue record: {error}") from error
     return record
 
@@ -250,7 +251,7 @@ def _recipient_in(message: wire.Recipient) -> QueuedRecipient:
         Mailbox(message.local_part, message.domain),
         notify,
         message.orcpt or None,
-        _STATES[message.state],
+        _STATE_OF[message.state],
         last,
     )
 
