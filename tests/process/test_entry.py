@@ -153,6 +153,21 @@ def test_wrong_settings_end_with_2_and_all_of_them_told(start: Start) -> None:
     )
 
 
+@pytest.mark.parametrize("role", ["ingress", "delivery", "operator"])
+@pytest.mark.parametrize(
+    ("argument", "code", "said"),
+    [("--help", 0, "environment variables"), ("--version", 0, "0."), ("--port=25", 2, "--port=25")],
+)
+def test_a_process_of_a_role_takes_no_arguments_and_does_not_start_with_one(
+    role: str, argument: str, code: int, said: str
+) -> None:
+    command = [sys.executable, "-Im", f"postroad.{role}", argument]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == code
+    assert said in (ended.stderr if code else ended.stdout)
+    assert "POSTROAD_NATS_URL" not in ended.stderr, "it has not looked at its settings"
+
+
 def test_a_slip_in_the_name_of_a_setting_is_warned_of(start: Start) -> None:
     slip = {"POSTROAD_WROKERS": "2", "POSTROAD_SMTP_PORT": "2525"}
     _, errors = start({**slip, "MODE": "startup-error"}).communicate()

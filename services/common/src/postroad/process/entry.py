@@ -14,6 +14,7 @@ if the process could not start or a part of it died; 2 for settings that cannot 
 a second signal n forced the end. A failed start prints one line on standard error.
 """
 
+import argparse
 import asyncio
 import contextlib
 import gc
@@ -24,6 +25,7 @@ import sys
 from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from typing import Any, NoReturn, TypeVar
 
 import uvloop
@@ -85,8 +87,11 @@ def main(
     and returns. An exception in it ends the process with one line: a StartupError as it is, any
     other with its class. The traceback is logged at level debug.
 
-    A supervisor passes the names of all settings as `known`, and logs the settings itself.
+    A supervisor passes the names of all settings as `known`, and logs the settings itself. It has
+    read its command line; a process of a role takes nothing there.
     """
+    if known is None:
+        _refuse_arguments(role)
     _leave_no_core()
     prepare_streams()
     runtime, settings = _read_settings(role, of)
@@ -107,6 +112,17 @@ def main(
         _complain(name, _sentence(error), code)
     sink.close()
     sys.exit(code)
+
+
+def _refuse_arguments(role: str) -> None:
+    """Answer --help and --version; end with 2 if anything else is on the command line."""
+    parser = argparse.ArgumentParser(
+        f"postroad-{role}",
+        description=f"Runs one {role} process of Postroad, as its container does.",
+        epilog="All settings are environment variables, POSTROAD_...: see docs/settings.md.",
+    )
+    parser.add_argument("--version", action="version", version=version("postroad"))
+    parser.parse_args()
 
 
 def _tell_start(runtime: RuntimeSettings, settings: object, *, quiet: bool) -> None:
