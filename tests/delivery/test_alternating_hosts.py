@@ -174,5 +174,5 @@ async def test_mail_goes_to_new_hosts_as_soon_as_the_dns_has_them(cluster: Clust
     zone.table[DOMAINS[0]] = mx(1)
     await cluster.send(40, DOMAINS[0])
     await cluster.delivered(110)
-    assert len(new.messages) >= 80
+    assert len(new.messages) > 60  # without what waited it would be 40
     assert cluster.most_open == MOST
