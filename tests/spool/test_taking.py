@@ -303,6 +303,25 @@ async def test_what_a_newer_process_wrote_is_left_to_it(spool: JetStreamSpool) -
     await consumer.close()
 
 
+async def test_much_that_a_newer_process_wrote_holds_up_no_other_mail(
+    spool: JetStreamSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was handed back counted as handed out, of which a consumer has so many at a time."""
+    monkeypatch.setattr("postroad.spool.jetstream.consume.pull.lane_consumer.MAX_ACK_PENDING", 20)
+    monkeypatch.setattr("postroad.spool.jetstream.consume.arrivals._RETURNS", 5)
+    for _ in range(40):
+        await put(spool, needs=frozenset({"teleport"}))
+    await put(spool, "c@y.example")
+    consumer = take(spool)
+    async with asyncio.timeout(patient(10)):
+        [leased] = await first(consumer, 1)
+    assert not leased.record.needs
+    await consumer.settle(leased)
+    left = [queued.record.needs async for queued in spool.waiting.list(ALL)]
+    assert left == [frozenset({"teleport"})] * 40
+    await consumer.close()
+
+
 async def test_what_older_processes_handed_back_is_no_poison_to_a_newer_one(
     open_spool: OpenJetStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:

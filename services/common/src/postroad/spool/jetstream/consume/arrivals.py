@@ -6,11 +6,12 @@ One that may have killed its process waits for a trial, and an unreadable one is
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from postroad.spool.errors import SpoolError
-from postroad.spool.interface import Put
+from postroad.spool.interface import Put, Scheduled
 from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
 from postroad.spool.jetstream.consume.acknowledger import (
     ACK,
@@ -40,6 +41,9 @@ log = get_logger(__name__)
 
 _SOON = nak(timedelta(seconds=0.25))  # so that another process gets it
 _LATER = nak(timedelta(seconds=30))  # so that a newer version gets it
+_IS_RETURNED = 60.0  # seconds for which that counts
+_RETURNS = 200  # of a process, at a time; the others come again after _MUCH_LATER
+_MUCH_LATER = timedelta(minutes=5)
 _AFTER_OTHERS = nak(timedelta(seconds=10))  # when fewer suspects wait
 
 
@@ -66,6 +70,7 @@ class Arrivals:
         self._returned = records.returned
         self._tasks = records.tasks
         self._held: list[Callable[[str], None]] = []
+        self._returned_at: OrderedDict[Key, float] = OrderedDict()  # left to a newer version
         # A dead process's records are redelivered when their leases have expired, and a process
         # that left a lane ends its attempts there. A record that waits for either is returned
         # meanwhile: in hand it would keep the places that the other record needs.
@@ -96,7 +101,7 @@ class Arrivals:
             return
         record = record_of(delivered)
         if record.needs - KNOWN_FEATURES:
-            self._acknowledger.answer(reply, _LATER)
+            self._leave_to_newer(delivered, record, sent)
             return
         leased = self._take_up(delivered, record, key, sent)
         others = delivered.waited and (
@@ -108,6 +113,25 @@ class Arrivals:
             self._tasks.spawn(self._look_first(leased, delivered))
         else:
             self._line_up(leased)
+
+    def _leave_to_newer(self, delivered: Delivered, record: QueueRecord, sent: float) -> None:
+        """
+        Leave a record to a process that knows what it needs.
+
+        What is returned counts as handed out, of which a consumer has only so many at a time. So
+        only a few are returned. All others wait where mail waits, or nothing else would come.
+        """
+        key, now = delivered.key, asyncio.get_running_loop().time()
+        while self._returned_at and next(iter(self._returned_at.values())) < now - _IS_RETURNED:
+            self._returned_at.popitem(last=False)
+        if key in self._returned_at or len(self._returned_at) < _RETURNS:
+            self._returned_at[key] = now
+            self._returned_at.move_to_end(key)
+            self._acknowledger.answer(delivered.message.reply, _LATER)
+            return
+        leased = self._take_up(delivered, record, key, sent)
+        put = Put(record.next_step(), Scheduled(datetime.now(UTC) + _MUCH_LATER))
+        self._tasks.spawn(self._acknowledger.settle(leased, [put], []))
 
     def _take_up(
         self, delivered: Delivered, record: QueueRecord, key: Key, sent: float
