@@ -141,3 +141,14 @@ def test_one_server_bears_any_number_of_pools() -> None:
     texts = [relay(f"r{number}", f"p{number}") for number in range(20)]
     outcome = compiled(*texts, layout=None)
     assert [reasons(outcome, Kind.RELAY, f"r{number}") for number in range(20)] == [[]] * 20
+
+
+def test_a_pool_of_the_platform_has_room_whatever_names_tenants_invent() -> None:
+    """The oldest Relays had all pools, so a tenant could keep others from those with processes."""
+    texts = [relay("a", "mine"), relay("b", "mine-too"), relay("c", "bulk"), relay("d", "bulk")]
+    objects = objects_of(*texts)
+    outcome = compile_objects(objects, keyrings=KEYRINGS, replicated=REPLICATED, pools=["bulk"])
+    assert pools(outcome) == {"mine", "bulk"}
+    assert reasons(outcome, Kind.RELAY, "b") == ["TooManyPools", "TooManyPools"]
+    for name in "acd":
+        assert reasons(outcome, Kind.RELAY, name) == []

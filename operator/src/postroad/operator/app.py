@@ -201,6 +201,7 @@ class Leader:
             *(self._store, self._informer, spool, keyrings, self._published),
             claims=self._claims,
             replicated=layout if layout.replicas > 1 else None,
+            pools=settings.pools,
         )
         self._acknowledgements = Acknowledgements(spool, self._publisher, self._told)
         self._status = StatusController(self._store, self._statuses, self._facts)

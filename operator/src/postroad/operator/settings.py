@@ -68,7 +68,10 @@ class OperatorSettings:
     all.
     """
     pools: tuple[str, ...] = setting(())
-    """Egress pools that /backlog lists even while they are empty, separated by commas."""
+    """
+    Egress pools that have processes, separated by commas: /backlog lists them even while they are
+    empty, and any Relay may name them, however many other pools Relays name.
+    """
     hostname: HostName | None = None
     """The public name of ingress, which MX records should name. Without it they are not checked."""
     dns_checks: bool = setting(True)

@@ -14,7 +14,7 @@ starts then would have no configuration until the next change.
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 
 from postroad.manifests.compiler.claims import Claims
@@ -61,6 +61,7 @@ class ConfigurationPublisher:
         *,
         claims: Callable[[], Claims],
         replicated: Layout | None = None,
+        pools: Collection[str] = (),
         repair: timedelta = REPAIR,
     ) -> None:
         self.compiled = Compiled()
@@ -73,6 +74,7 @@ class ConfigurationPublisher:
         self._changed = changed
         self._claims = claims
         self._replicated = replicated
+        self._pools = pools
         self._repair = repair.total_seconds()
         self._last_good: Mapping[str, Entry] = {}
         self._encoder = EntryEncoder(keyrings)
@@ -181,5 +183,6 @@ class ConfigurationPublisher:
             largest_entry=self._spool.config.largest_entry,
             claims=claims,
             replicated=self._replicated,
+            pools=self._pools,
         )
         return compiled, self._encoder.encode(compiled.entries)

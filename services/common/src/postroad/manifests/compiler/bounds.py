@@ -77,9 +77,10 @@ class EgressPools:
     Decides which Relays may have the pools that they name, given the oldest first.
 
     `layout` is that of replicated servers, None if there are none, as under `postroad up`. `others`
-    are the pools in force of Relays that are not given. A last good form has its pool for as long
-    as it is in force. So a Relay may have to wait for a new pool until another one has left its
-    own, unless all fit together once they are in force.
+    are the pools that there are anyway: those in force of Relays that are not given, and those of
+    whoever runs the relay, so that tenants who invent names take no room from them. A last good
+    form has its pool for as long as it is in force. So a Relay may have to wait for a new pool
+    until another one has left its own, unless all fit together once they are in force.
     """
 
     def __init__(self, layout: Layout | None, others: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ Compiling the same objects again on top of what the last compilation published c
 it does not matter how often the operator compiles.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -52,6 +52,7 @@ def compile_objects(
     largest_entry: int = LARGEST_VALUE,
     claims: Claims = OF_FILES,
     replicated: Layout | None = None,
+    pools: Collection[str] = (),
 ) -> Compiled:
     """
     Return the entries to publish and every object's conditions.
@@ -60,6 +61,7 @@ def compile_objects(
     `verifiers` may have some already. `largest_entry` is the largest entry that the queue stores,
     in octets. `claims` says whose Domains take the mail of other namespaces; as it stands, all.
     `replicated` is the queue's layout if its servers are replicated: that bounds the pools.
+    `pools` are those of whoever runs the relay, which any Relay may name.
     """
     last_good = last_good or {}
     verifiers = verifiers or Verifiers(keyrings[Reader.INGRESS], published=last_good.values())
@@ -70,7 +72,7 @@ def compile_objects(
         by_age[declared.reference.kind].append(declared)
     for declared in by_age[Kind.DOMAIN_GRANT]:
         compiler.domain_grant(declared)
-    compiler.relays(by_age[Kind.RELAY], replicated)
+    compiler.relays(by_age[Kind.RELAY], replicated, pools)
     domains = compiler.domains(by_age[Kind.DOMAIN])
     compiler.clients(by_age[Kind.CLIENT], domains, verifiers)
     for declared in by_age[Kind.QUOTA]:
@@ -121,11 +123,14 @@ class _Compiler:
         self._references = References(objects, last_good, in_force=self.entries)
         self.conditions: dict[Reference, tuple[Condition, ...]] = {}
 
-    def relays(self, declared: Sequence[Declared], replicated: Layout | None) -> None:
+    def relays(
+        self, declared: Sequence[Declared], replicated: Layout | None, pools: Collection[str]
+    ) -> None:
         """Compile Relays, given oldest first."""
         unlisted = {e.egress_path.pool for e in self._unlisted.values() if isinstance(e, Relay)}
         compiled = [self._relay(each) for each in declared]
-        too_many = EgressPools(replicated, unlisted).check([self._pool(each) for each in compiled])
+        egress_pools = EgressPools(replicated, unlisted.union(pools))
+        too_many = egress_pools.check([self._pool(each) for each in compiled])
         for each, findings in zip(compiled, too_many, strict=True):
             each.findings.extend(findings)
             self._settle(each.declared, each.types, each.findings, each.entry, each.note)
