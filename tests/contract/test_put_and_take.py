@@ -43,6 +43,20 @@ async def test_an_accepted_message_is_taken_and_gone_when_settled(spool: Spool) 
     await consumer.close()
 
 
+async def test_who_has_a_record_in_hand_can_tell_that_another_process_has_ended_it(
+    open_spool: OpenSpool,
+) -> None:
+    """As after a pause that was longer than its lease."""
+    spool = await open_spool()
+    await put(spool)
+    consumer = take(spool)
+    [leased] = await first(consumer, 1)
+    assert not await consumer.has_ended(leased)
+    await consumer.settle(leased)
+    assert await consumer.has_ended(leased)
+    await consumer.close()
+
+
 async def test_mail_to_several_domains_is_one_record_each(spool: Spool) -> None:
     queue_id = await put(spool, "b@y.example", "c@z.example", "d@w.example")
     consumer = take(spool)

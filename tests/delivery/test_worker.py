@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.waiting import WaitingRecord
@@ -22,7 +23,7 @@ from postroad.policy.model import (
 from postroad.spool.errors import BodyMissing, SpoolUnavailable
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
-from postroad.spool.record import BlobRef, QueuedRecipient
+from postroad.spool.record import BlobRef, QueuedRecipient, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
 from postroad.testing.peers.dns_server import Table, Zone, ZoneFault
@@ -371,3 +372,30 @@ async def test_what_was_sent_is_not_sent_again_because_the_queue_was_away() -> N
             await history(spool, EventType.DELIVERY)
         assert await waiting(spool) == [WaitKind.SCHEDULED]
         assert len(mx.messages) == 1
+
+
+async def test_mail_that_another_process_has_ended_is_not_held_for_its_missing_body(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That process was paused for longer than its lease, and deleted the body when it went on."""
+    spool = MemorySpool()
+
+    async def deleted(_: MemorySpool, record: QueueRecord) -> AsyncIterator[bytes]:
+        [key] = spool.store.records
+        if spool.store.records[key].record.record_id != record.record_id:
+            yield b""
+        spool.store.remove(key)
+        raise BodyMissing("it was deleted")
+
+    monkeypatch.setattr(MemorySpool, "read_body", deleted)
+    body = BlobRef(0, "gone", 1, 10, b"", destinations=1)
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        with capture_logs() as lines:
+            async with delivering(spool):
+                await send(spool, "b@y.example", content=body)
+                async with asyncio.timeout(patient(10)):
+                    while "a record was dropped" not in [line["event"] for line in lines]:
+                        await asyncio.sleep(0.01)
+    assert await waiting(spool) == []
+    assert not [line for line in lines if line["event"] == "a record is held"]

@@ -6,12 +6,15 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import pytest
+from nats import connect as connect_plainly
 
-from postroad.operator.jetstream.provisioning import left_out
+from postroad.operator.jetstream.provisioning import left_out, look_after
 from postroad.spool.jetstream.opening import provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import Layout
@@ -98,3 +101,24 @@ async def test_an_operator_that_leaves_out_shards_is_not_ready(
         finally:
             operator.terminate()
             await operator.wait()
+
+
+@pytest.mark.nats
+async def test_a_stream_that_the_servers_have_lost_is_made_again(tmp_path: Path) -> None:
+    """Mail that needs it waits, and new mail of its shard is refused."""
+    async with NatsServer(tmp_path) as nats:
+        again = partial(
+            provision, SpoolOptions(servers=(nats.url,)), layout=Layout(1, 2, 1), capacity=0
+        )
+        await again()
+        client = await connect_plainly(nats.url)
+        streams = client.jetstream()
+        await streams.delete_stream("POSTROAD_BODY_0")
+        looking = asyncio.create_task(look_after(again, every=timedelta(seconds=0.05)))
+        async with asyncio.timeout(patient(10)):
+            while "POSTROAD_BODY_0" not in [
+                info.config.name for info in await streams.streams_info()
+            ]:
+                await asyncio.sleep(0.02)
+        looking.cancel()
+        await client.close()

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from postroad.manifests.compiler.claims import ClaimKey, Claims
 from postroad.manifests.compiler.result import Compiled
@@ -25,7 +26,12 @@ from postroad.operator.configuration.proofs import Proofs
 from postroad.operator.configuration.publisher import ConfigurationPublisher
 from postroad.operator.jetstream.backlog import BacklogCounts
 from postroad.operator.jetstream.leaders import keep_spread
-from postroad.operator.jetstream.provisioning import left_out, look_after, provision_first
+from postroad.operator.jetstream.provisioning import (
+    left_out,
+    look_after,
+    provision_by,
+    provision_first,
+)
 from postroad.operator.jetstream.storage import look_at_storage
 from postroad.operator.kubernetes.client import Kube
 from postroad.operator.kubernetes.lease import LeaseKeeper
@@ -160,7 +166,7 @@ async def _lead(
     layout = await provision_first(queue.options, settings.queue)
     spool = await queue.open_to_lead(process)
     capacity = int(settings.queue.capacity) * layout.replicas  # each copy is counted
-    process.spawn("provisioning", look_after(queue.options, settings.queue))
+    process.spawn("provisioning", look_after(partial(provision_by, queue.options, settings.queue)))
     process.spawn("storage", look_at_storage(queue.options, capacity=capacity))
     if layout.replicas > 1:
         process.spawn("leaders", keep_spread(queue.options, layout))

@@ -5,6 +5,7 @@ Creates the queue's streams and buckets, and repairs their settings. It never de
 import asyncio
 import itertools
 import random
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from postroad.operator import metrics
@@ -15,6 +16,8 @@ from postroad.spool.jetstream.opening import provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import Layout
 from postroad.telemetry.logs import get_logger
+
+Provision = Callable[[], Awaitable[object]]
 
 EVERY = timedelta(minutes=1)
 _BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=5))
@@ -42,7 +45,7 @@ async def provision_first(options: SpoolOptions, settings: LayoutSettings) -> La
     """Provision, retrying until the servers answer; return the layout in force."""
     for failures in itertools.count(1):
         try:
-            in_force = await _provision(options, settings)
+            in_force = await provision_by(options, settings)
         except SpoolError as error:
             metrics.ERRORS.labels("provision").inc()
             log.warning("the queue is not provisioned yet", error=str(error))
@@ -60,16 +63,22 @@ async def provision_first(options: SpoolOptions, settings: LayoutSettings) -> La
     raise AssertionError("it is tried for ever")
 
 
-async def look_after(options: SpoolOptions, settings: LayoutSettings) -> None:
-    """Repair changed settings every minute, until cancelled."""
+async def look_after(provision_again: Provision, *, every: timedelta = EVERY) -> None:
+    """
+    Make lost streams again and repair changed settings every minute, until cancelled.
+
+    nats-server may lose a stream, for example if the disk is full while it starts. What needs that
+    stream waits until it is there again.
+    """
     while True:
-        await asyncio.sleep(EVERY.total_seconds() * random.uniform(0.8, 1.2))
+        await asyncio.sleep(every.total_seconds() * random.uniform(0.8, 1.2))
         try:
-            await _provision(options, settings)
+            await provision_again()
         except SpoolError as error:
             metrics.ERRORS.labels("provision").inc()
             log.warning("the queue cannot be looked after for now", error=str(error))
 
 
-async def _provision(options: SpoolOptions, settings: LayoutSettings) -> Layout:
+async def provision_by(options: SpoolOptions, settings: LayoutSettings) -> Layout:
+    """Provision by an operator's settings; return the layout in force."""
     return await provision(options, layout=settings.layout, capacity=int(settings.capacity))

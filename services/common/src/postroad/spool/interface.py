@@ -135,6 +135,9 @@ class RecordConsumer(Protocol):
     async def confirm(self, leased: LeasedRecord) -> bool:
         """Return `fresh`, after renewing the lease if needed; check this before the final dot."""
 
+    async def has_ended(self, leased: LeasedRecord) -> bool:
+        """Whether another process has ended the record; raises SpoolUnavailable."""
+
     async def settle(
         self, leased: LeasedRecord, puts: Sequence[Put] = (), events: Sequence[Event] = ()
     ) -> bool:

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from postroad.cli.errors import CommandError
@@ -33,6 +34,7 @@ from postroad.cli.state.configured import note_config
 from postroad.cli.state.folder import StateFolder, lock_store, unwritable, usual_state_folder
 from postroad.cli.state.keys import load_keyrings
 from postroad.operator.jetstream.backlog import BacklogCounts
+from postroad.operator.jetstream.provisioning import look_after
 from postroad.operator.jetstream.storage import look_at_storage
 from postroad.policy.model import Entry
 from postroad.policy.secrets.seal import Reader
@@ -135,10 +137,12 @@ class StandaloneRelay:
             role="operator",
             process="up",
         )
-        await provision(options, layout=SINGLE_MACHINE, capacity=server.capacity)
+        streams = partial(provision, options, layout=SINGLE_MACHINE, capacity=server.capacity)
+        await streams()
         spool = await connect(options)
         self._process.on_stop("queue", spool.close)
         self._process.spawn("disk", report_disk(options, self._state.store))
+        self._process.spawn("streams", look_after(streams))
         self._watch_queue(spool, options, server)
         return spool
 

@@ -169,6 +169,10 @@ class MemoryConsumer:
         """Return `fresh`: there is no lease to renew."""
         return self.fresh(leased)
 
+    async def has_ended(self, leased: LeasedRecord) -> bool:
+        """Whether another process has ended the record."""
+        return self._of(leased).stored.key not in self._store.records
+
     async def settle(
         self, leased: LeasedRecord, puts: Sequence[Put] = (), events: Sequence[Event] = ()
     ) -> bool:

@@ -28,7 +28,7 @@ from postroad.delivery.outcome import OutcomeKind
 from postroad.policy.model import EgressPath
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import Order
-from postroad.spool.errors import BodyCorrupt, BodyMissing, LeaseLost, SpoolError
+from postroad.spool.errors import BodyCorrupt, BodyMissing, LeaseLost, SpoolError, SpoolUnavailable
 from postroad.spool.interface import LeasedRecord
 from postroad.spool.record import QueueRecord
 from postroad.telemetry.logs import get_logger
@@ -178,10 +178,9 @@ class Settler:
         await self._context.consumer.give_back(leased)
         self._gone()
 
-    def _drop(self, leased: LeasedRecord) -> None:
-        """Drop a record whose lease is in doubt: another process may have it."""
-        record_id = str(leased.record.record_id)
-        log.warning("a record was dropped, its lease is in doubt", record_id=record_id)
+    def _drop(self, leased: LeasedRecord, reason: str = "its lease is in doubt") -> None:
+        """Drop a record that another process may have, or has ended."""
+        log.warning("a record was dropped", record_id=str(leased.record.record_id), reason=reason)
         self._context.consumer.drop(leased)
         self._gone()
 
@@ -239,12 +238,20 @@ class Settler:
         """
         End an attempt that an error of the queue interrupted.
 
-        The retry schedule does not advance. Recipients that have the mail do not get it again.
+        The retry schedule does not advance. Recipients that have the mail do not get it again. A
+        body is also missing if another process, paused for longer than its lease, has ended the
+        record: then there is nothing to hold.
         """
         reason = f"the body cannot be read now: {error}"
         if isinstance(error, BodyMissing | BodyCorrupt):
-            await self._without_body(leased, egress_path, site, error, known)
-            return
+            try:
+                if await self._context.consumer.has_ended(leased):
+                    self._drop(leased, "another process has ended it")
+                else:
+                    await self._without_body(leased, egress_path, site, error, known)
+                return
+            except SpoolUnavailable as unavailable:
+                reason = f"the body cannot be read now: {unavailable}"
         if isinstance(error, LeaseLost):
             metrics.LEASES_LOST.inc()
             if not known.outcomes:

@@ -102,7 +102,7 @@ class Acknowledger:
         if await self._leases.confirm(leased.key) or not await self._may_forget(leased, puts):
             return False
         record_id = str(leased.record.record_id)
-        log.warning("a record was dropped, its lease is in doubt", record_id=record_id)
+        log.warning("a record was dropped", record_id=record_id, reason="its lease is in doubt")
         self.drop(leased)
         return True
 
@@ -110,9 +110,13 @@ class Acknowledger:
         if delivers_nothing(leased.record, puts):
             return True
         try:
-            return await self._succession.is_gone(leased.key)
+            return await self.has_ended(leased)
         except SpoolError:
             return False
+
+    async def has_ended(self, leased: JetStreamLeasedRecord) -> bool:
+        """Whether another process has ended the record; raises SpoolUnavailable."""
+        return await self._succession.is_gone(leased.key)
 
     def finish(
         self, leased: JetStreamLeasedRecord, events: Sequence[Event], ended: Callable[[], None]

@@ -166,6 +166,10 @@ class JetStreamConsumer:
         """Whether it is fresh, asking the queue once when it is not."""
         return await self._leases.confirm(_own(leased).key)
 
+    async def has_ended(self, leased: LeasedRecord) -> bool:
+        """Whether another process has ended the record; raises SpoolUnavailable."""
+        return await self._acknowledger.has_ended(_own(leased))
+
     async def settle(
         self, leased: LeasedRecord, puts: Sequence[Put] = (), events: Sequence[Event] = ()
     ) -> bool:
