@@ -61,8 +61,7 @@ class DnsProbe:
         async with asyncio.TaskGroup() as group:
             while True:
                 now = asyncio.get_running_loop().time()
-                while (claim := self._next(now)) is not None:
-                    self._under_way[claim.namespace] += 1
+                for claim in self._due(now):
                     group.create_task(self._look_up_for(claim))
                 if self._news and now - told > _TELL_EVERY:
                     self._news, told = False, now
@@ -72,15 +71,17 @@ class DnsProbe:
                     del self.facts[gone]
                 await asyncio.sleep(_PAUSE if self._under_way.total() else 5 * _PAUSE)
 
-    def _next(self, now: float) -> ClaimKey | None:
-        """Return the next claim to look up; None if none is due, or enough are under way."""
-        if self._under_way.total() >= _AT_ONCE:
-            return None
-        due = self._round.due(self._claims(), now, most=1, admits=self._has_turn)
-        return due[0] if due else None
+    def _due(self, now: float) -> Sequence[ClaimKey]:
+        """Return the claims to look up now, which count as under way from here on."""
+        free = _AT_ONCE - self._under_way.total()
+        return self._round.due(self._claims(), now, most=free, admits=self._takes_turn)
 
-    def _has_turn(self, claim: ClaimKey) -> bool:
-        return self._under_way[claim.namespace] < _OF_ONE_NAMESPACE
+    def _takes_turn(self, claim: ClaimKey) -> bool:
+        """Whether its namespace has another turn; that is taken."""
+        if self._under_way[claim.namespace] >= _OF_ONE_NAMESPACE:
+            return False
+        self._under_way[claim.namespace] += 1
+        return True
 
     async def _look_up_for(self, claim: ClaimKey) -> None:
         try:

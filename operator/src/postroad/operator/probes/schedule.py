@@ -40,7 +40,8 @@ class PeriodicQueue(Generic[K]):
         """
         Return at most `most` objects that are due, the longest due first; plan the next time.
 
-        Those that `admits` refuses stay due.
+        Those that `admits` refuses stay due. It is asked about each one in turn, until there are
+        `most`: what it admits is returned.
         """
         for gone in [key for key in self._next if key not in present]:
             del self._next[gone]
