@@ -1,6 +1,8 @@
 """Scenario 3: `helm upgrade` rolls every pod; old and new delivery pods work side by side."""
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from postroad_harness.cluster.kube import until
@@ -20,10 +22,9 @@ async def test_an_upgrade_that_rolls_every_pod(steady: Scene) -> None:
         await release.scale("delivery", 4)
         await release.upgrade(**rolled(str(time.time())))
         await until("old and new side by side", lambda: both_forms(release), seconds=90)
-        await release.kubectl("rollout", "pause", release.workload("delivery"))
-        await flow.more(int(A_MINUTE * flow.rate), seconds=120)
-        together = await both_forms(release)
-        await release.kubectl("rollout", "resume", release.workload("delivery"))
+        async with held(release, "delivery"):
+            await flow.more(int(A_MINUTE * flow.rate), seconds=120)
+            together = await both_forms(release)
         await release.kubectl("rollout", "status", release.workload("delivery"))
         await release.upgrade(delivery={"replicas": 2})
         await release.all_there()
@@ -31,6 +32,16 @@ async def test_an_upgrade_that_rolls_every_pod(steady: Scene) -> None:
         await settle("3. helm upgrade of every pod, a minute of old beside new", flow)
     assert together
     assert not before & await uids(release), "some pods were not rolled"
+
+
+@asynccontextmanager
+async def held(release: Release, component: str) -> AsyncIterator[None]:
+    """Pause a rollout. It goes on whatever happens, or all later scenarios would wait for it."""
+    await release.kubectl("rollout", "pause", release.workload(component))
+    try:
+        yield
+    finally:
+        await release.kubectl("rollout", "resume", release.workload(component))
 
 
 def rolled(stamp: str) -> dict[str, Any]:
