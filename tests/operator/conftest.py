@@ -9,17 +9,21 @@ each test.
 import asyncio
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from ruamel.yaml import YAML
 
 from postroad.operator.kubernetes.client import PLURALS, ApiAccess, Kube
 from postroad.testing.children import dies_with_us
+from postroad.testing.keys import keyrings_in
 from postroad.testing.patience import patient
+from postroad.testing.queue.nats_server import NatsServer, free_ports
+from postroad_harness.cluster.operators import Cluster
 from postroad_harness.left_out import leave_out
 
 ROOT = Path(__file__).parents[2]
@@ -32,20 +36,13 @@ def _binary(name: str) -> str | None:
     return shutil.which(name) or (str(own) if own.exists() else None)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 class ApiServer:
     """kube-apiserver over etcd, in a folder; everything is allowed to who has the token."""
 
     def __init__(self, folder: Path, etcd: str, apiserver: str) -> None:
         self._folder = folder
         self._binaries = etcd, apiserver
-        self._etcd_port, self._peer_port, self._port = _free_port(), _free_port(), _free_port()
+        self._etcd_port, self._peer_port, self._port = free_ports(3)
         self._processes: list[subprocess.Popen[bytes]] = []
         self.kubeconfig = folder / "kubeconfig"
 
@@ -200,3 +197,24 @@ async def _install_kinds(kube: Kube) -> None:
         for plural in PLURALS.values():
             while not await _serves(kube, f"/apis/postroad.dev/v1alpha1/{plural}"):
                 await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+async def cluster(kube: Kube, api_server: Any, tmp_path: Path) -> AsyncIterator[Cluster]:
+    namespace = f"test-{uuid4().hex[:8]}"
+    await kube.request("POST", "/api/v1/namespaces", body={"metadata": {"name": namespace}})
+    async with NatsServer(tmp_path) as nats:
+        environment = {
+            "KUBECONFIG": str(api_server.kubeconfig),
+            "POSTROAD_NATS_URL": nats.url,
+            "POSTROAD_INGRESS_KEY_FILE": str(tmp_path / "ingress.key"),
+            "POSTROAD_DELIVERY_KEY_FILE": str(tmp_path / "delivery.key"),
+            "POSTROAD_LEASE_NAMESPACE": namespace,
+            "POSTROAD_WATCH_NAMESPACES": namespace,
+            "POSTROAD_DNS_CHECKS": "false",
+            "POSTROAD_QUEUE_SHARDS": "1",
+            "POSTROAD_QUEUE_LANES": "2",
+        }
+        cluster = Cluster(kube, nats, namespace, tmp_path, environment, keyrings_in(tmp_path))
+        yield cluster
+        await cluster.end()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 from datetime import timedelta
@@ -21,7 +20,7 @@ from postroad.spool.lanes.layout import Layout
 from postroad.testing.children import dies_with_us
 from postroad.testing.keys import keyrings_in
 from postroad.testing.patience import patient
-from postroad.testing.queue.nats_server import NatsServer
+from postroad.testing.queue.nats_server import NatsServer, free_ports
 
 NOWHERE = """
 apiVersion: v1
@@ -44,12 +43,6 @@ users: [{name: none, user: {token: none}}]
 )
 def test_a_lower_number_of_shards_is_a_problem(wanted: Layout, problem: bool) -> None:
     assert (left_out(Layout(5, 32, 3), wanted) is not None) is problem
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 async def checks(port: int, check: str) -> str:
@@ -76,7 +69,7 @@ async def test_an_operator_that_leaves_out_shards_is_not_ready(
     """So a rollout stops before it, and the alert for pods that are not ready is raised."""
     keyrings_in(tmp_path)
     (tmp_path / "kubeconfig").write_text(NOWHERE)
-    port = free_port()
+    [port] = free_ports(1)
     async with NatsServer(tmp_path) as nats:
         await provision(SpoolOptions((nats.url,), role="operator"), layout=Layout(4, 2, 1))
         operator = await asyncio.create_subprocess_exec(
