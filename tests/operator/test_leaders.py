@@ -55,6 +55,7 @@ def test_nobody_hands_over_to_who_is_not_up_to_date() -> None:
 @pytest.mark.faults
 @pytest.mark.timeout(180)
 async def test_a_server_that_leads_all_shards_hands_one_over(tmp_path: Path) -> None:
+    """Takes some 7 s: three servers, and a new leader of each stream."""
     layout = Layout(SHARDS, 2, 3)
     async with NatsCluster(tmp_path) as cluster:
         options = SpoolOptions(servers=cluster.urls, role="operator")

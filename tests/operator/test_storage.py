@@ -24,6 +24,7 @@ async def test_what_is_used_and_what_there_is(tmp_path: Path) -> None:
 
 
 async def test_nobody_to_ask(unused_tcp_port: int) -> None:
+    """Takes 10 s, for which a connection is tried."""
     options = SpoolOptions(servers=(f"nats://127.0.0.1:{unused_tcp_port}",), role="operator")
     with pytest.raises(SpoolUnavailable):
         await read_storage(options, capacity=0)
