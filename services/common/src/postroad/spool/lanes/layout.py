@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 # Of replicated servers. There each consumer is a Raft group, and costs each server 0.03 % of a core
 # while it is idle.
 MOST_CONSUMERS = 1000
-_OF_A_LANE = (
-    3  # consumers in each shard: new transactional mail, new bulk mail, and what has waited
-)
+# Consumers in each shard: of new transactional mail, new bulk mail, and what has waited.
+_OF_A_LANE = 3
 
 
 @dataclass(frozen=True, slots=True)
