@@ -5,19 +5,19 @@ from postroad.telemetry.metrics import BYTES, Group
 _GROUP = Group("Acceptance", "What each process that accepts mail counts of messages.")
 
 MESSAGES = _GROUP.counter(
-    "postroad_ingress_messages_total",
+    "postroad_acceptance_messages_total",
     "Messages by the reply to their final dot.",
     labels={"outcome": ("accepted", "deferred", "rejected")},
     watch="A growing share of `deferred`: the queue is unavailable or full, or a quota is used up.",
 )
 RECEIVED_BYTES = _GROUP.counter(
-    "postroad_ingress_received_bytes_total", "Content of accepted messages, in bytes."
+    "postroad_acceptance_received_bytes_total", "Content of accepted messages, in bytes."
 )
 MESSAGE_SIZE = _GROUP.histogram(
-    "postroad_ingress_message_size_bytes", "Size of accepted messages.", buckets=BYTES
+    "postroad_acceptance_message_size_bytes", "Size of accepted messages.", buckets=BYTES
 )
 STORE_SECONDS = _GROUP.histogram(
-    "postroad_ingress_store_seconds",
+    "postroad_acceptance_store_seconds",
     "Time from a message's last octet to the queue's acknowledgement.",
     watch="The p99 is the time that clients wait for `250`. Most of it is the disk's.",
 )

@@ -1,4 +1,9 @@
-"""The replies by which acceptance decides about a sender, a recipient or a whole message."""
+"""
+The replies by which acceptance decides about a sender, a recipient or a whole message. No I/O.
+
+Each refusal has a reason in one word, by which it is counted and searched: the text of a reply is a
+sentence, and several reasons share one enhanced status code. A process adds the reasons of its own.
+"""
 
 from postroad.mail.status import SUCCESS
 from postroad.smtp.reply import Reply
@@ -19,6 +24,24 @@ SENDER_DENIED = Reply.of(550, "5.7.1", "you may not send as this address")
 LOCAL_DOMAIN = Reply.of(550, "5.1.2", "localhost is no mail domain")
 QUOTA_NEVER = Reply.of(550, "5.7.1", "the quota is used up")
 NO_SUCH_RECIPIENT = Reply.of(550, "5.1.1", "no such recipient here")
+
+REASONS = {
+    QUEUE_AWAY: "queue",
+    QUEUE_FULL: "queue",
+    CONFIGURATION_INCOMPLETE: "configuration",
+    SENDER_CHANGED: "configuration",
+    QUOTA_LATER: "quota",
+    QUOTA_NEVER: "quota",
+    AUTH_REQUIRED: "authentication",
+    TOO_LARGE: "size",
+    BARE_IN_CONTENT: "content",
+    LOOP: "loop",
+    RELAYING_DENIED: "relaying",
+    NO_ROUTE: "route",
+    SENDER_DENIED: "sender",
+    LOCAL_DOMAIN: "address",
+    NO_SUCH_RECIPIENT: "recipient",
+}
 
 
 def queued(queue_id: str) -> Reply:

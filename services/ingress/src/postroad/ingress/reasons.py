@@ -1,7 +1,7 @@
 """
 The reason of a refusal in one word: refusals are counted and searched by it. No I/O.
 
-The text of a reply is a sentence, and several reasons share one enhanced status code.
+Those of replies that acceptance gives are in `acceptance.verdicts`; these are ingress's own.
 """
 
 from postroad.acceptance import verdicts
@@ -9,37 +9,24 @@ from postroad.ingress import replies
 from postroad.smtp.reply import Reply
 from postroad.smtp.server import refusals
 
-_REASONS = {
-    "address": (replies.UTF8_NEEDED, verdicts.LOCAL_DOMAIN),
-    "authentication": (verdicts.AUTH_REQUIRED, replies.LOGIN_WITHDRAWN),
-    "configuration": (
-        replies.NOT_CONFIGURED,
-        verdicts.CONFIGURATION_INCOMPLETE,
-        verdicts.SENDER_CHANGED,
-        replies.AUTH_LATER,
-    ),
+_OWN = {
+    "address": (replies.UTF8_NEEDED,),
+    "authentication": (replies.LOGIN_WITHDRAWN,),
+    "configuration": (replies.NOT_CONFIGURED, replies.AUTH_LATER),
     "connections": (
         replies.TOO_MANY_CONNECTIONS,
         replies.TOO_MANY_FROM_YOU,
         replies.TOO_MANY_FROM_NETWORK,
     ),
-    "content": (verdicts.BARE_IN_CONTENT,),
     "draining": (replies.DRAINING,),
     "errors": (replies.TOO_MANY_ERRORS, replies.TOO_MUCH_JUNK),
     "guessing": (replies.AUTH_SHUT_OUT, replies.AUTH_BUSY),
     "idle": (replies.IDLE,),
     "internal": (replies.INTERNAL,),
-    "loop": (verdicts.LOOP,),
     "memory": (replies.MEMORY_SCARCE, replies.TURNED_OUT),
     "password": (replies.AUTH_FAILED, replies.AUTH_CANCELLED),
     "protocol": (refusals.NOT_SMTP,),
-    "queue": (verdicts.QUEUE_AWAY, verdicts.QUEUE_FULL),
-    "quota": (verdicts.QUOTA_LATER, verdicts.QUOTA_NEVER),
-    "recipient": (verdicts.NO_SUCH_RECIPIENT,),
     "recipients": (replies.TOO_MANY_RECIPIENTS,),
-    "relaying": (verdicts.RELAYING_DENIED,),
-    "route": (verdicts.NO_ROUTE,),
-    "sender": (verdicts.SENDER_DENIED,),
     "sequence": (
         refusals.HELO_FIRST,
         refusals.MAIL_FIRST,
@@ -50,7 +37,6 @@ _REASONS = {
         refusals.AUTH_ALREADY,
         refusals.AUTH_IN_TRANSACTION,
     ),
-    "size": (verdicts.TOO_LARGE,),
     "syntax": (
         replies.UNKNOWN_COMMAND,
         refusals.LINE_TOO_LONG,
@@ -65,9 +51,9 @@ _REASONS = {
     "tls": (replies.AUTH_NEEDS_TLS,),
 }
 _OTHER = "other"
-_BY_REPLY = {reply: reason for reason, group in _REASONS.items() for reply in group}
+_BY_REPLY = verdicts.REASONS | {reply: reason for reason, group in _OWN.items() for reply in group}
 
-REASONS = (*_REASONS, _OTHER)
+REASONS = (*sorted(set(_BY_REPLY.values())), _OTHER)
 
 
 def reason_of(reply: Reply) -> str:
