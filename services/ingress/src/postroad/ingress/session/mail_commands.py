@@ -33,6 +33,7 @@ from postroad.smtp.reply import Reply
 from postroad.smtp.server.commands import CommandSyntaxError, read_path
 
 _BODIES = {"7BIT": Body.SEVEN_BIT, "8BITMIME": Body.EIGHT_BIT}
+_TAKES_VALUE = {"SIZE": True, "BODY": True, "AUTH": True, "SMTPUTF8": False}
 _SETTLED_AFTER = 32  # recipients, some 20 KB
 
 _ACCEPTED = metrics.RECIPIENTS.labels("accepted")
@@ -67,8 +68,7 @@ class MailCommands:
             return replies.NOT_CONFIGURED
         said = read_path("FROM", argument, bare=self.is_submission)
         parameters = said.parameters
-        unknown = parameters.keys() - {"SIZE", "BODY", "SMTPUTF8", "AUTH"}
-        if unknown or (parameters and not self._conversation.extended):
+        if parameters and not self._knows(parameters):
             return replies.PARAMETER_UNKNOWN
         refusal = self._size_refusal(parameters.get("SIZE"))
         if refusal is not None:
@@ -106,6 +106,15 @@ class MailCommands:
         if missing is not None and isinstance(sender, Sender) and sender.client is None:
             raise missing
         return sender
+
+    def _knows(self, parameters: dict[str, str]) -> bool:
+        """Whether MAIL has these parameters; CommandSyntaxError if a value is missing or extra."""
+        if not self._conversation.extended or parameters.keys() - _TAKES_VALUE.keys():
+            return False
+        for name, value in parameters.items():
+            if _TAKES_VALUE[name] is not bool(value):
+                raise CommandSyntaxError(f"{name} {'takes no' if value else 'needs a'} value")
+        return True
 
     def _size_refusal(self, size: str | None) -> Reply | None:
         if size is None:
