@@ -6,7 +6,8 @@ stream has lost what follows its replicas, as was seen after a SIGKILL. Only the
 tells of either. But that page is also bad while a server catches up with the others or a
 stream has no leader, when a restart would make things worse. So the page's words decide, not its
 status. A server that does not answer at all is not alive; one that only leaves this page unanswered
-waits for its disk, which a restart does not make faster.
+waits for its disk, which a restart does not make faster. Nor is a server restarted while its disk
+is full: it could not write then, either, and may remove a stream whose files it cannot write.
 
 It stands beside the server's disk, so it tells the other processes how much of that is free, too:
 ingress refuses mail by it while the queue can still be emptied. Failing to tell fails no probe.
@@ -27,10 +28,12 @@ from pathlib import Path
 _TIMEOUT = 4.0  # seconds for the page
 _SHORT_TIMEOUT = 2.0  # seconds for what needs no disk
 _REPORT_LASTS = 60  # seconds
+_ROOM_TO_START = 16 * 1024 * 1024  # octets: what a server writes as it reads a large queue
 # What does not mend by itself. The last two are also said for a moment while a stream begins. A
 # server that has lost consumers names one of them at a time, with either sentence.
+_CANNOT_WRITE = "write error"
 _FOR_GOOD = (
-    "write error",
+    _CANNOT_WRITE,
     "monitor goroutine not running",
     "consumer assignment error: stream not found",
 )
@@ -60,14 +63,27 @@ def _answers_by_itself(url: str) -> bool:
     return True
 
 
+def free_space(folder: str) -> int:
+    """Return the free octets of a folder's file system; OSError."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def waits_for_room(reason: str, folder: str) -> bool:
+    """Whether a server is to be restarted for a failed write while its disk is still full."""
+    try:
+        return _CANNOT_WRITE in reason and free_space(folder) < _ROOM_TO_START
+    except OSError:
+        return False
+
+
 def tell_free_space(address: str, folder: str, authorities: str | None = None) -> None:
     """
     Publish how many octets are free where the server keeps its files; OSError.
 
     With a file of authorities the server speaks TLS, from the first octet on.
     """
-    found = os.statvfs(folder)
-    report = json.dumps({"free": found.f_bavail * found.f_frsize}).encode()
+    report = json.dumps({"free": free_space(folder)}).encode()
     header = f"NATS/1.0\r\nNats-TTL: {_REPORT_LASTS}\r\n\r\n".encode()
     subject = f"$KV.presence.disk.{os.environ['POD_NAME']}"
     login = {
@@ -101,9 +117,11 @@ def main() -> int:
     Look at the page named first; 0 when the server may go on.
 
     With the server's address and its folder named as well, and its authorities if it speaks TLS,
-    tell how much is free there.
+    heed and tell how much is free there.
     """
     reason = why_restart(sys.argv[1])
+    if reason is not None and len(sys.argv) > 3 and waits_for_room(reason, sys.argv[3]):
+        reason = None
     if reason is None and len(sys.argv) > 3:
         try:
             tell_free_space(*sys.argv[2:5])

@@ -386,6 +386,18 @@ def test_a_server_is_restarted_when_nothing_else_mends_it(
         assert subprocess.run(probe, capture_output=True).returncode == int(restarted)
 
 
+@pytest.mark.parametrize(("full", "restarted"), [(False, True), (True, False)])
+def test_a_server_that_cannot_write_is_restarted_when_its_disk_has_room(
+    tmp_path: Path, *, full: bool, restarted: bool
+) -> None:
+    folder = "/proc" if full else str(tmp_path)  # a file system without a free octet
+    said = {"error": "JetStream stream '$G > A' write error: no space left on device"}
+    with page(503, json.dumps(said)) as address:
+        probe = [sys.executable, "-IS", str(ROOT / "services" / "nats" / "alive.py"), address]
+        done = subprocess.run([*probe, "localhost:1", folder], capture_output=True)
+    assert done.returncode == int(restarted)
+
+
 def test_the_probe_is_told_where_the_server_keeps_its_files(
     rendered: Mapping[str, list[Object]],
 ) -> None:

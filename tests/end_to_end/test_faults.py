@@ -70,6 +70,15 @@ async def dialog(port: int) -> AsyncIterator[Callable[[bytes], Awaitable[bytes]]
         await hang_up(writer)
 
 
+def fill(volume: Path) -> Path:
+    """Write a file that leaves a file system no room; return the file."""
+    ballast = volume / "ballast"
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\0" * 4096)
+    return ballast
+
+
 @pytest.fixture
 def small_volume(tmp_path: Path) -> Iterator[Path]:
     """A file system of 96 MB, where this machine lets us mount one."""
@@ -172,10 +181,7 @@ async def test_a_file_system_really_full_is_recovered_from(
     )
     before = Source(relay.port(), size=20_000)
     await before.send(20)
-    ballast = small_volume / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"\0" * 4096)
+    ballast = fill(small_volume)
     during = Source(relay.port(), size=20_000)
     await during.send(9, sessions=3)
     assert during.account.refused
@@ -186,3 +192,48 @@ async def test_a_file_system_really_full_is_recovered_from(
             await after.send(1)
     for source in (before, during, after):
         await deliveries.wait_for(source.account, seconds=60)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["cannot write", "killed"])
+async def test_nats_server_is_started_again_only_when_the_disk_has_room(
+    start_relay: StartRelay, sink_port: OpenSink, small_volume: Path, *, killed: bool
+) -> None:
+    sink, port = await sink_port()
+    deliveries = Deliveries()
+    sink.on_taken = deliveries.note
+    relay = await start_relay(
+        MANIFESTS.format(port=port), state=small_volume, POSTROAD_LIMIT_STORE="3s"
+    )
+    before = relay.children()["nats-server"]
+    source = Source(relay.port(), size=20_000)
+    await source.send(20)
+    ballast = fill(small_volume)
+    if killed:
+        relay.kill_child("nats-server")
+    async with asyncio.timeout(patient(60)):
+        while "nats-server waits for room on its disk" not in relay.log.read_text():
+            await source.send(1)  # what cannot be written
+            await asyncio.sleep(0.1)
+    assert relay.children().get("nats-server") == (None if killed else before)
+    ballast.unlink()
+    async with asyncio.timeout(patient(60)):
+        while relay.children().get("nats-server") in (None, before):
+            await asyncio.sleep(0.1)
+        taken = len(source.account.accepted)
+        while len(source.account.accepted) == taken:
+            await source.send(1)
+    await deliveries.wait_for(source.account, seconds=60)
+    assert relay.log.read_text().count("waits for room") == 1
+    assert relay.log.read_text().count("nats-server ended and is started again") == 1
+
+
+async def test_a_relay_is_not_started_on_a_disk_without_room(
+    start_relay: StartRelay, small_volume: Path
+) -> None:
+    relay = await start_relay(MANIFESTS.format(port=1), state=small_volume)
+    assert await relay.stop() == 0
+    with fill(small_volume).open("r+b") as ballast:  # the first files still have room
+        ballast.truncate(ballast.seek(0, os.SEEK_END) - 500_000)
+    with pytest.raises(AssertionError, match="no ready line"):
+        await relay.start()
+    assert "make room on the volume of" in relay.log.read_text()

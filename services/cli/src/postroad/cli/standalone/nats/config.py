@@ -10,10 +10,13 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from postroad.spool.jetstream.streams.disk import reserve
 from postroad.spool.wire.payload import MAX_PAYLOAD
 
 _LEAST_MEMORY, _MOST_MEMORY = 256 * 1024 * 1024, 1024 * 1024 * 1024
 _STORE_SHARE = 0.85  # of the volume: nats-server must refuse before the disk is full
+# Octets: what it writes as it reads a new queue, and a large one.
+_LEAST_TO_START, _MOST_TO_START = 1024 * 1024, 16 * 1024 * 1024
 
 _CONFIG = """\
 server_name: postroad
@@ -112,3 +115,12 @@ def room_for_mail(store: Path) -> int:
             used += file.stat().st_size
     # Never less than is stored: JetStream would refuse to open the streams.
     return max(int((shutil.disk_usage(store).free + used) * _STORE_SHARE), used)
+
+
+def room_to_start(capacity: int) -> int:
+    """
+    Return the octets that must be free on the disk for a server to be started on a store.
+
+    It is a part of the reserve, so that the queue alone never leaves less.
+    """
+    return min(max(reserve(capacity) // 4, _LEAST_TO_START), _MOST_TO_START)

@@ -4,7 +4,8 @@ The embedded nats-server of `postroad up`: its process and its health.
 It listens on loopback, with a random token that is new at each start, and syncs every write.
 
 It is restarted when it has ended, when it has not answered for a long time, and when its health
-page reports a failed write (the stream accepts nothing more until a restart).
+page reports a failed write (the stream accepts nothing more until a restart). On a full disk the
+start waits for room: a stream whose files the server cannot write as it reads them may be removed.
 
 It gets SIGTERM when `up` dies in any way (PR_SET_PDEATHSIG). It inherits the lock of the store, so
 that no second server can open the store while it runs.
@@ -33,12 +34,14 @@ from postroad.cli.standalone.nats.config import (
     memory_goal,
     physical_memory,
     room_for_mail,
+    room_to_start,
     server_config,
 )
 from postroad.cli.state.access import QueueAccess, remove_access, write_access
 from postroad.cli.state.folder import StateFolder, process_start_time
 from postroad.process.lifecycle import STOP_LIMIT
 from postroad.process.supervised import die_with_parent, let_others_finish
+from postroad.spool.jetstream.streams.disk import free_space
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -65,6 +68,7 @@ class EmbeddedServer:
         self.token = secrets.token_urlsafe(32)
         self.address = choose_ports()
         self.capacity = 0  # the queue's storage limit in octets, as of the last start
+        self._waits_for_room = False
 
     @property
     def pid(self) -> int | None:
@@ -75,6 +79,11 @@ class EmbeddedServer:
         """Start the server and wait until it serves; CommandError if it does not."""
         remove_access(self._state)
         self._write_config()
+        if lacking := self._lacking_octets():
+            raise CommandError(
+                f"nats-server needs {-(-lacking // 1024)} KiB more to start;"
+                f" make room on the volume of {self._state.store}"
+            )
         self._spawn()
         try:
             async with asyncio.timeout(_START_TIMEOUT):
@@ -136,14 +145,17 @@ class EmbeddedServer:
         """
         Restart the server when it has ended, cannot write, or hangs; until cancelled.
 
-        It hangs if `patience` health checks in a row get no answer. CommandError if another program
-        holds one of its ports for `port_patience` seconds.
+        It hangs if `patience` health checks in a row get no answer. While the disk has no room for
+        a start, one that cannot write runs on, and one that has ended stays away. CommandError if
+        another program holds one of its ports for `port_patience` seconds.
         """
         unhealthy, silent, looks = 0, 0, 0
         while True:
             await asyncio.sleep(_LOOK_INTERVAL)
             looks += 1
             if not self._is_running():
+                if not await self._has_room():
+                    continue
                 await self._until_ports_are_free(port_patience)
                 log.warning("nats-server ended and is started again")
                 try:
@@ -155,14 +167,31 @@ class EmbeddedServer:
             elif looks % _LOOKS_PER_HEALTH == 0:
                 status, text = await self._health()
                 silent = 0 if status or await self._answers_by_itself() else silent + 1
-                unhealthy += status >= 500 and "write error" in text
+                cannot_write = status >= 500 and "write error" in text
+                unhealthy = unhealthy + 1 if cannot_write else 0
                 if silent >= patience:
                     log.error("nats-server does not answer and is restarted")
                     await self._end_process()
                 # Twice in a row: a single check may fail while the streams restart.
-                elif unhealthy >= 2:
+                elif unhealthy >= 2 and await self._has_room():
                     log.error("nats-server cannot write and is restarted")
                     await self._end_process()
+
+    async def _has_room(self) -> bool:
+        """Whether the disk has room for a start; the log says once that it has not."""
+        lacking = await asyncio.to_thread(self._lacking_octets)
+        if lacking and not self._waits_for_room:
+            folder = str(self._state.store)
+            log.error("nats-server waits for room on its disk", folder=folder, lacking=lacking)
+        self._waits_for_room = lacking > 0
+        return not lacking
+
+    def _lacking_octets(self) -> int:
+        """Return how many more octets must be free on the disk for a start; 0 if it is unknown."""
+        try:
+            return max(0, room_to_start(self.capacity) - free_space(self._state.store))
+        except OSError:
+            return 0
 
     async def _until_ports_are_free(self, patience: float) -> None:
         """
