@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Scheduled
+from postroad.spool.interface import Deferred
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import SINGLE_MACHINE
@@ -180,7 +180,7 @@ async def test_a_cluster_is_reached_through_kubectl(
 async def test_an_order_is_given_through_kubectl(cluster: Cluster, ingress: JetStreamSpool) -> None:
     delivery = as_role("delivery", cluster.server.url, trust=cluster.tls.trust)
     deferring = await connect(delivery)  # ingress cannot put where mail waits
-    await put(deferring, place=Scheduled(now() + timedelta(seconds=9)))
+    await put(deferring, place=Deferred(now() + timedelta(seconds=9)))
     await deferring.close()
     code, out, _ = await cluster.run("queue", "hold", "--all", "--release", "mail")
     assert (code, out) == (0, "hold: 0 of 1 records changed.\n")  # it comes due by itself

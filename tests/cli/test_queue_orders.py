@@ -10,7 +10,7 @@ from datetime import timedelta
 import nats
 import pytest
 
-from postroad.spool.interface import Held, Scheduled
+from postroad.spool.interface import Deferred, Held
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
@@ -57,7 +57,7 @@ async def test_nothing_is_ordered_when_nothing_fits(spool: JetStreamSpool, run: 
 async def test_a_release_means_what_a_hold_has_not_reached_yet(
     spool: JetStreamSpool, run: Run
 ) -> None:
-    await put(spool, "a@one.example", place=Scheduled(now() + HOUR))
+    await put(spool, "a@one.example", place=Deferred(now() + HOUR))
     await obeyed(spool, run("queue", "hold", "--all", "--yes"))
     code, out, _ = await run("queue", "release", "--all")
     assert (code, out) == (0, "release: 0 of 0 records changed.\n")

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.mail.address import parse_mailbox
-from postroad.spool.interface import Held, Scheduled
+from postroad.spool.interface import Deferred, Held
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.record import ADMIN, Hold, LastReply, Origin, QueuedRecipient
 from postroad.testing.queue.queued_mail import now, put
@@ -33,7 +33,7 @@ async def test_a_message_that_waits_is_shown_with_its_last_reply_and_its_times(
     reply = LastReply("451 4.3.0 come back later", now() - timedelta(minutes=3))
     queue_id = await put(
         spool,
-        place=Scheduled(now() + HOUR),
+        place=Deferred(now() + HOUR),
         arrival=now() - timedelta(minutes=5),
         deadline=now() + 5 * DAY + HOUR,
         origin=Origin(client="shop/till", peer="192.0.2.7"),

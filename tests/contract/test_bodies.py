@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.spool.errors import BodyCorrupt, BodyMissing
-from postroad.spool.interface import HOLD_LIMIT, Held, Put, QueueState, Scheduled, Spool
+from postroad.spool.interface import HOLD_LIMIT, Deferred, Held, Put, QueueState, Spool
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.testing.patience import patient
 from postroad.testing.queue.queued_mail import SECOND, OpenSpool, first, now, put, record, take
@@ -112,7 +112,7 @@ async def test_a_shared_body_goes_also_when_several_processes_end_its_destinatio
 
 
 @pytest.mark.parametrize(
-    "place", [Scheduled(now() + LIFETIME), Held(now() + HOLD_LIMIT)], ids=["deferred", "held"]
+    "place", [Deferred(now() + LIFETIME), Held(now() + HOLD_LIMIT)], ids=["deferred", "held"]
 )
 async def test_a_shared_body_stays_for_a_destination_that_waits(
     spool: Spool, place: QueueState
@@ -133,7 +133,7 @@ async def test_a_deferred_message_has_its_body_when_it_is_tried_again(spool: Spo
     await put(spool, content=body)
     consumer = take(spool)
     [leased] = await first(consumer, 1)
-    await consumer.settle(leased, [Put(leased.record.next_step(), Scheduled(now() + SECOND))])
+    await consumer.settle(leased, [Put(leased.record.next_step(), Deferred(now() + SECOND))])
     async with asyncio.timeout(patient(20)):
         [again] = await first(consumer, 1)
     assert again.record.step == leased.record.step + 1

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.interface import Held, Put, Queued, QueueState, Ready, Scheduled, Spool
+from postroad.spool.interface import Deferred, Held, Put, Queued, QueueState, Ready, Spool
 from postroad.spool.record import QUOTA, Hold
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
@@ -17,7 +17,7 @@ each_wait = pytest.mark.parametrize(
     ("place", "hold", "kind"),
     [
         (Held(now() + LATER), Hold(QUOTA), WaitKind.HELD),
-        (Scheduled(now() + LATER), None, WaitKind.SCHEDULED),
+        (Deferred(now() + LATER), None, WaitKind.DEFERRED),
     ],
     ids=["held", "later"],
 )
@@ -46,18 +46,18 @@ async def moved(spool: Spool) -> Queued:
 
 @each_wait
 async def test_mail_that_has_to_wait_is_listed_and_counted_as_it_will_be(
-    spool: Spool, place: Held | Scheduled, hold: Hold | None, kind: WaitKind
+    spool: Spool, place: Held | Deferred, hold: Hold | None, kind: WaitKind
 ) -> None:
-    due = place.due if isinstance(place, Scheduled) else place.until
+    due = place.due if isinstance(place, Deferred) else place.until
     queue_id = await accept(spool, place, hold)
     [queued] = await listed(spool)
     assert (queued.kind, queued.due, queued.is_coming) == (kind, due, True)
     assert queued.record.record_id.queue_id == queue_id
     backlog = await spool.waiting.backlog()
-    assert (dict(backlog.ready), backlog.held, backlog.scheduled) == (
+    assert (dict(backlog.ready), backlog.held, backlog.deferred) == (
         {},
         int(kind is WaitKind.HELD),
-        int(kind is WaitKind.SCHEDULED),
+        int(kind is WaitKind.DEFERRED),
     )
     assert list(await spool.waiting.counts()) == [(kind, None, "y.example")]
     with pytest.raises(SpoolUnavailable):
@@ -66,9 +66,9 @@ async def test_mail_that_has_to_wait_is_listed_and_counted_as_it_will_be(
 
 @each_wait
 async def test_mail_that_has_to_wait_is_moved_and_not_handed_out(
-    spool: Spool, place: Held | Scheduled, hold: Hold | None, kind: WaitKind
+    spool: Spool, place: Held | Deferred, hold: Hold | None, kind: WaitKind
 ) -> None:
-    due = place.due if isinstance(place, Scheduled) else place.until
+    due = place.due if isinstance(place, Deferred) else place.until
     await accept(spool, place, hold)
     consumer = take(spool)
     taken = asyncio.ensure_future(first(consumer, 1))
@@ -88,7 +88,7 @@ async def test_mail_that_has_to_wait_is_moved_and_not_handed_out(
 
 async def test_mail_that_is_sent_later_comes_when_it_is_due(spool: Spool) -> None:
     due = now() + 2 * SECOND
-    await accept(spool, Scheduled(due))
+    await accept(spool, Deferred(due))
     consumer = take(spool)
     async with asyncio.timeout(patient(20)):
         [leased] = await first(consumer, 1)

@@ -8,7 +8,7 @@ import pytest
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Held, LeasedRecord, Put, Ready, Scheduled, Spool
+from postroad.spool.interface import Deferred, Held, LeasedRecord, Put, Ready, Spool
 from postroad.spool.record import RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
@@ -82,8 +82,8 @@ async def test_a_deferral_replaces_the_record_and_comes_when_due(spool: Spool) -
     consumer = take(spool)
     [leased] = await first(consumer, 1)
     again = leased.record.next_step(attempts=1)
-    await consumer.settle(leased, [Put(again, Scheduled(now() + 1.5 * SECOND))])
-    assert await waiting(spool) == [WaitKind.SCHEDULED]
+    await consumer.settle(leased, [Put(again, Deferred(now() + 1.5 * SECOND))])
+    assert await waiting(spool) == [WaitKind.DEFERRED]
     [back] = await first(consumer, 1)
     assert (back.record.attempts, back.record.step) == (1, 1)
     assert now() >= back.record.arrival + SECOND
@@ -109,9 +109,9 @@ async def test_a_settle_puts_all_that_follows_or_nothing(spool: Spool) -> None:
     [leased] = await first(consumer, 1)
     report = record(leased.record.record_id.queue_id, "a@x.example", 7)
     deferred = leased.record.next_step(attempts=1)
-    puts = [Put(deferred, Scheduled(now() + timedelta(hours=1))), Put(report, Ready())]
+    puts = [Put(deferred, Deferred(now() + timedelta(hours=1))), Put(report, Ready())]
     await consumer.settle(leased, puts)
-    assert await waiting(spool) == [WaitKind.READY, WaitKind.SCHEDULED]
+    assert await waiting(spool) == [WaitKind.READY, WaitKind.DEFERRED]
     [dsn] = await first(consumer, 1)
     assert dsn.record.domain == "x.example"
     await consumer.settle(dsn)
@@ -124,11 +124,11 @@ async def test_another_outcome_of_the_same_step_is_not_swallowed(spool: Spool) -
     consumer = take(spool)
     [leased] = await first(consumer, 1)
     later = now() + timedelta(hours=1)
-    await consumer.settle(leased, [Put(leased.record.next_step(), Scheduled(later))])
+    await consumer.settle(leased, [Put(leased.record.next_step(), Deferred(later))])
     [recipient] = leased.record.recipients
     bounced = (replace(recipient, state=RecipientState.BOUNCED),)
     other = leased.record.next_step(recipients=bounced)
-    await store(spool, [Put(other, Scheduled(later))])
+    await store(spool, [Put(other, Deferred(later))])
     # A waiting record has one place: the later word about it stands there.
     [queued] = [queued async for queued in spool.waiting.list(ALL)]
     assert queued.record.recipients == bounced
@@ -141,7 +141,7 @@ async def test_what_follows_from_another_form_of_a_record_is_no_repetition(spool
     consumer = take(spool)
     [whole] = await first(consumer, 1)
     again = whole.record.next_step()
-    await consumer.settle(whole, [Put(again, Ready()), Put(again, Scheduled(now()))])
+    await consumer.settle(whole, [Put(again, Ready()), Put(again, Deferred(now()))])
     async with asyncio.timeout(patient(20)):
         for form in await first(consumer, 2):
             await consumer.settle(form, [Put(form.record.next_step(), Ready())])
@@ -151,12 +151,12 @@ async def test_what_follows_from_another_form_of_a_record_is_no_repetition(spool
     await consumer.close()
 
 
-@pytest.mark.parametrize("place", [Scheduled(now() + LATER), Held(now() + LATER)])
+@pytest.mark.parametrize("place", [Deferred(now() + LATER), Held(now() + LATER)])
 async def test_a_record_is_not_taken_again_when_a_later_form_of_it_waits(
-    spool: Spool, place: Scheduled | Held
+    spool: Spool, place: Deferred | Held
 ) -> None:
     """A process that was killed had stored what follows, and not yet ended the record."""
-    due = place.due if isinstance(place, Scheduled) else place.until
+    due = place.due if isinstance(place, Deferred) else place.until
     await put(spool)
     consumer = take(spool)
     [leased] = await first(consumer, 1)

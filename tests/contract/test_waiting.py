@@ -9,7 +9,7 @@ from postroad.mail.address import parse_mailbox
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.errors import ClaimLost
 from postroad.spool.ids import RecordId
-from postroad.spool.interface import Held, Put, Queued, QueueState, Ready, Scheduled, Spool
+from postroad.spool.interface import Deferred, Held, Put, Queued, QueueState, Ready, Spool
 from postroad.spool.record import Hold, QueuedRecipient, RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.queue.queued_mail import first, now, put, record, store, take
@@ -23,23 +23,23 @@ async def found(spool: Spool, selection: Selection) -> list[Queued]:
 
 async def test_each_state_is_listed_and_counted(spool: Spool) -> None:
     await put(spool, "a@one.example")
-    await put(spool, "b@two.example", place=Scheduled(now() + LATER))
+    await put(spool, "b@two.example", place=Deferred(now() + LATER))
     await put(spool, "c@two.example", place=Held(now() + LATER), hold=Hold("Admin"))
     kinds = {queued.kind: queued.record.domain for queued in await found(spool, Selection())}
     assert kinds == {
         WaitKind.READY: "one.example",
-        WaitKind.SCHEDULED: "two.example",
+        WaitKind.DEFERRED: "two.example",
         WaitKind.HELD: "two.example",
     }
     counts = await spool.waiting.counts()
     assert {(kind, domain): each.number for (kind, _, domain), each in counts.items()} == {
         (WaitKind.READY, "one.example"): 1,
-        (WaitKind.SCHEDULED, "two.example"): 1,
+        (WaitKind.DEFERRED, "two.example"): 1,
         (WaitKind.HELD, "two.example"): 1,
     }
     backlog = await spool.waiting.backlog()
     assert dict(backlog.ready) == {("default", TrafficClass.TRANSACTIONAL): 1}
-    assert (backlog.scheduled, backlog.held) == (1, 1)
+    assert (backlog.deferred, backlog.held) == (1, 1)
 
 
 async def put_once(spool: Spool, arrival: datetime, place: QueueState) -> None:
@@ -51,21 +51,21 @@ async def put_once(spool: Spool, arrival: datetime, place: QueueState) -> None:
 async def test_the_age_of_the_oldest_record_is_known_without_reading_the_queue(
     spool: Spool,
 ) -> None:
-    for days, place in ((1, None), (2, Scheduled(now() + LATER)), (3, Held(now() + LATER))):
+    for days, place in ((1, None), (2, Deferred(now() + LATER)), (3, Held(now() + LATER))):
         for more in (timedelta(0), timedelta(hours=2)):
             arrival = now() - timedelta(days=days) + more
             await put_once(spool, arrival, place or Ready())
     oldest = (await spool.waiting.backlog()).oldest
     assert {kind: round((now() - each) / timedelta(days=1)) for kind, each in oldest.items()} == {
         WaitKind.READY: 1,
-        WaitKind.SCHEDULED: 2,
+        WaitKind.DEFERRED: 2,
         WaitKind.HELD: 3,
     }
     counts = await spool.waiting.counts()
-    [scheduled] = [tally for (kind, _, _), tally in counts.items() if kind is WaitKind.SCHEDULED]
-    assert scheduled.number == 2
-    assert scheduled.oldest is not None
-    assert round((now() - scheduled.oldest) / timedelta(days=1)) == 2
+    [deferred] = [tally for (kind, _, _), tally in counts.items() if kind is WaitKind.DEFERRED]
+    assert deferred.number == 2
+    assert deferred.oldest is not None
+    assert round((now() - deferred.oldest) / timedelta(days=1)) == 2
 
 
 async def test_an_empty_queue_has_no_oldest_record(spool: Spool) -> None:
@@ -91,7 +91,7 @@ async def test_looking_takes_nothing(spool: Spool) -> None:
         (Selection(recipient="a@two.example"), 0),
         (Selection(reverse_path="a@x.example"), 3),
         (Selection(reverse_path="nobody@x.example"), 0),
-        (Selection(kinds=frozenset({WaitKind.SCHEDULED})), 1),
+        (Selection(kinds=frozenset({WaitKind.DEFERRED})), 1),
         (Selection(client="shop/web"), 0),
     ],
 )
@@ -99,7 +99,7 @@ async def test_a_selection_means_what_it_says(
     spool: Spool, selection: Selection, matches: int
 ) -> None:
     await put(spool, "a@one.example")
-    await put(spool, "c@one.example", place=Scheduled(now() + LATER))
+    await put(spool, "c@one.example", place=Deferred(now() + LATER))
     await put(spool, "B@two.example", reverse_path=parse_mailbox("A@x.example"))
     assert len(await found(spool, selection)) == matches
 
@@ -117,21 +117,21 @@ async def test_every_spelling_of_an_address_is_selected(spool: Spool, local_part
 async def test_deferred_mail_is_found_by_its_id_and_goes_on_when_it_is_claimed(
     spool: Spool,
 ) -> None:
-    queue_id = await put(spool, "c@one.example", place=Scheduled(now() + LATER))
-    await put(spool, "d@one.example", place=Scheduled(now() + LATER))
+    queue_id = await put(spool, "c@one.example", place=Deferred(now() + LATER))
+    await put(spool, "d@one.example", place=Deferred(now() + LATER))
     await put(spool, "e@one.example", place=Held(now() + LATER))
     [listed] = await found(spool, Selection(queue_id=queue_id))
     where = listed.record.domain, spool.lane_of(listed.record)
-    queued = await scheduled(spool, listed.record.record_id, *where)
+    queued = await deferred(spool, listed.record.record_id, *where)
     assert queued == listed
     await spool.waiting.claim(queued, [Put(queued.record.next_step(), Ready())], now())
-    assert await scheduled(spool, listed.record.record_id, *where) is None
+    assert await deferred(spool, listed.record.record_id, *where) is None
     other = await found(spool, Selection(kinds=frozenset({WaitKind.HELD})))
-    assert await scheduled(spool, other[0].record.record_id, *where) is None
+    assert await deferred(spool, other[0].record.record_id, *where) is None
 
 
-async def scheduled(spool: Spool, record_id: RecordId, domain: str, lane: str) -> Queued | None:
-    return await spool.waiting.scheduled(record_id, domain=domain, lane=lane)
+async def deferred(spool: Spool, record_id: RecordId, domain: str, lane: str) -> Queued | None:
+    return await spool.waiting.deferred(record_id, domain=domain, lane=lane)
 
 
 async def test_a_recipient_that_waits_no_more_is_not_meant(spool: Spool) -> None:
@@ -144,11 +144,11 @@ async def test_a_recipient_that_waits_no_more_is_not_meant(spool: Spool) -> None
 
 @pytest.mark.parametrize(
     ("place", "kind"),
-    [(Scheduled(now() + LATER), WaitKind.SCHEDULED), (Held(now() + LATER), WaitKind.HELD)],
-    ids=["scheduled", "held"],
+    [(Deferred(now() + LATER), WaitKind.DEFERRED), (Held(now() + LATER), WaitKind.HELD)],
+    ids=["deferred", "held"],
 )
 async def test_a_claim_may_leave_a_record_where_it_waits(
-    spool: Spool, place: Scheduled | Held, kind: WaitKind
+    spool: Spool, place: Deferred | Held, kind: WaitKind
 ) -> None:
     """Once, as it was claimed, and it still becomes ready in its time."""
     await put(spool, place=place)
@@ -170,7 +170,7 @@ async def test_a_claim_may_leave_a_record_where_it_waits(
 
 
 async def test_a_claim_moves_deferred_mail_to_its_lane(spool: Spool) -> None:
-    await put(spool, place=Scheduled(now() + LATER))
+    await put(spool, place=Deferred(now() + LATER))
     [queued] = await found(spool, Selection())
     await spool.waiting.claim(queued, [Put(queued.record.next_step(), Ready())], now())
     consumer = take(spool)
@@ -192,7 +192,7 @@ async def test_only_one_claimant_wins(spool: Spool) -> None:
 
 
 async def test_nothing_is_claimed_that_becomes_ready_by_itself(spool: Spool) -> None:
-    await put(spool, place=Scheduled(now() + timedelta(seconds=2)))
+    await put(spool, place=Deferred(now() + timedelta(seconds=2)))
     [queued] = await found(spool, Selection())
     with pytest.raises(ClaimLost):
         await spool.waiting.claim(queued, [Put(queued.record.next_step(), Ready())], now())
@@ -205,7 +205,7 @@ async def test_nothing_is_claimed_that_becomes_ready_by_itself(spool: Spool) -> 
 
 
 async def test_a_claim_may_put_several_records(spool: Spool) -> None:
-    await put(spool, "b@y.example", place=Scheduled(now() + LATER))
+    await put(spool, "b@y.example", place=Deferred(now() + LATER))
     [queued] = await found(spool, Selection())
     split = [
         Put(queued.record.next_step(), Ready()),

@@ -153,7 +153,7 @@ async def test_mail_that_waits_and_has_no_way_out_any_more_is_deferred_like_new_
             events = await history(spool, EventType.TRANSIENT_FAILURE, 4)
         assert {event.reply for event in events} == {"no route to recipient"}
         assert len(mx.messages) == 1
-    assert [kind for kind, _ in await waiting(spool)] == [WaitKind.SCHEDULED] * 4
+    assert [kind for kind, _ in await waiting(spool)] == [WaitKind.DEFERRED] * 4
 
 
 @pytest.mark.parametrize("rate", [None, Rate(100, HOUR)], ids=["none", "higher"])
@@ -333,5 +333,5 @@ async def test_mail_that_waits_goes_by_no_relay_while_another_cannot_be_read() -
         assert state is not None
         await spool.config.publish({**state.entries, "relay.shop.newer": b"{}"})
         async with asyncio.timeout(patient(10)):
-            while {kind for kind, _ in await waiting(spool)} != {WaitKind.SCHEDULED}:
+            while {kind for kind, _ in await waiting(spool)} != {WaitKind.DEFERRED}:
                 await asyncio.sleep(0.01)

@@ -92,7 +92,7 @@ async def test_each_outcome_is_told_once_and_each_recipient_tried_once() -> None
     assert {address: tried[address] for address in ADDRESSES} == dict.fromkeys(ADDRESSES, 1)
     reports = [message.content for message in mx.messages if b"<>" in message.mail]
     assert [report.count(b"Final-Recipient") for report in reports] == [1, 1]
-    assert (kind, record.attempts) == (WaitKind.SCHEDULED, 1), "one attempt, by its schedule"
+    assert (kind, record.attempts) == (WaitKind.DEFERRED, 1), "one attempt, by its schedule"
     assert [str(each.mailbox) for each in record.pending] == ["r2@y.example"]
 
 
@@ -109,7 +109,7 @@ async def test_the_next_attempt_is_at_all_that_are_left() -> None:
             await send(spool, ADDRESSES[0], recipients=FIFTEEN)
             await history(spool, EventType.TRANSIENT_FAILURE, 2)
             async with asyncio.timeout(patient(5)):
-                while (await stored(spool))[0] is not WaitKind.SCHEDULED:
+                while (await stored(spool))[0] is not WaitKind.DEFERRED:
                     await asyncio.sleep(0)
             ahead = timedelta(hours=2)
             spool.store.tick()

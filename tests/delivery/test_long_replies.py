@@ -66,7 +66,7 @@ async def test_long_replies_for_many_recipients_are_kept_short(spool: Spool) -> 
             await send(spool, "c@z.example")
             await asyncio.wait_for(plain.received(1), patient(5))
         [queued] = [each async for each in spool.waiting.list(Selection())]
-    assert queued.kind is WaitKind.SCHEDULED
+    assert queued.kind is WaitKind.DEFERRED
     assert len(encode(queued.record)) < 64 * 1024
     for each, failure in zip(queued.record.recipients, failures, strict=True):
         assert each.last is not None

@@ -8,7 +8,7 @@ import pytest
 from postroad.delivery.order_counts import OrderCounts
 from postroad.mail.address import parse_mailbox
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import LeasedRecord, Put, Scheduled
+from postroad.spool.interface import Deferred, LeasedRecord, Put
 from postroad.spool.memory.consumer import MemoryConsumer
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import QueuedRecipient
@@ -51,7 +51,7 @@ def first_settle_fails(monkeypatch: pytest.MonkeyPatch) -> list[LeasedRecord]:
 
 async def all_told(spool: MemorySpool) -> None:
     """Wait until what was counted is told: another order's count is, which comes after it."""
-    await put(spool, "b@last.example", place=Scheduled(now() + HOUR), origin=CLIENT)
+    await put(spool, "b@last.example", place=Deferred(now() + HOUR), origin=CLIENT)
     await spool.orders.place(order("hold", domain="last.example"))
     await counted(spool, "hold", 1)
 
@@ -104,9 +104,9 @@ async def test_a_retry_counts_what_waited_as_it_was_given() -> None:
     early = now() - HOUR
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
-        await put(spool, "b@y.example", place=Scheduled(now() + HOUR), origin=CLIENT)
+        await put(spool, "b@y.example", place=Deferred(now() + HOUR), origin=CLIENT)
         await spool.orders.place(order("retry", domain="y.example"))
-        place = Scheduled(now() + HOUR)
+        place = Deferred(now() + HOUR)
         await put(spool, "c@y.example", place=place, origin=CLIENT, arrival=early)
         async with delivering(spool):
             await asyncio.wait_for(mx.received(2), patient(5))

@@ -17,7 +17,7 @@ from postroad.cli.queue.suspension import try_again
 from postroad.mail.address import parse_mailbox
 from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
-from postroad.spool.interface import HOLD_LIMIT, Held, QueueState, Ready, Scheduled
+from postroad.spool.interface import HOLD_LIMIT, Deferred, Held, QueueState, Ready
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import Hold, QueuedRecipient
 from postroad.spool.selection import Selection, WaitKind
@@ -79,7 +79,7 @@ resume    deleted  bounced  held     sent     held     held     held
 """
 PLACES: Sequence[tuple[str, QueueState]] = (
     (READY, Ready()),
-    (DEFERRED, Scheduled(now() + HOUR)),
+    (DEFERRED, Deferred(now() + HOUR)),
     (HELD, Held(now() + HOLD_LIMIT)),
 )
 KINDS = READY.split()[:7]
@@ -148,7 +148,7 @@ async def becomes(spool: MemorySpool, expected: str) -> None:
 
 async def looked_through(spool: MemorySpool) -> None:
     """Wait until the process has carried out all orders so far, by one that comes after them."""
-    await put(spool, "b@last.example", place=Scheduled(now() + HOUR), origin=CLIENT)
+    await put(spool, "b@last.example", place=Deferred(now() + HOUR), origin=CLIENT)
     await spool.orders.place(replace(order("hold", domain="last.example"), order_id="last"))
     await counted(spool, "last", 1)
 

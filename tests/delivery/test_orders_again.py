@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from postroad.spool.event import EventType
-from postroad.spool.interface import HOLD_LIMIT, Held, Queued, Scheduled
+from postroad.spool.interface import HOLD_LIMIT, Deferred, Held, Queued
 from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import Hold
@@ -51,13 +51,13 @@ async def test_a_release_undoes_no_hold_that_was_ordered_after_it_and_cancelled(
     spool = MemorySpool()
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
-        await put(spool, "b@y.example", place=Scheduled(now() + HOUR), origin=CLIENT)
+        await put(spool, "b@y.example", place=Deferred(now() + HOUR), origin=CLIENT)
         await spool.orders.place(order("release"))
         await spool.orders.place(order("hold"))
         async with delivering(spool):
             await history(spool, EventType.HELD)
             await spool.orders.withdraw("hold")
-        await put(spool, "c@y.example", place=Scheduled(now() + HOUR), origin=CLIENT)
+        await put(spool, "c@y.example", place=Deferred(now() + HOUR), origin=CLIENT)
         await spool.orders.place(order("retry", domain="y.example"))
         async with delivering(spool):
             await asyncio.wait_for(mx.received(1), patient(5))
@@ -84,12 +84,12 @@ async def test_a_retry_does_not_try_what_was_tried_since() -> None:
     spool = MemorySpool()
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
-        await put(spool, "b@y.example", place=Scheduled(now() + HOUR), origin=CLIENT)
+        await put(spool, "b@y.example", place=Deferred(now() + HOUR), origin=CLIENT)
         await spool.orders.place(order("retry"))
         await put(
             spool,
             "c@y.example",
-            place=Scheduled(now() + HOUR),
+            place=Deferred(now() + HOUR),
             origin=CLIENT,
             last_attempt=now(),
             arrival=now() - HOUR,
@@ -97,7 +97,7 @@ async def test_a_retry_does_not_try_what_was_tried_since() -> None:
         async with delivering(spool):
             await asyncio.wait_for(mx.received(1), patient(5))
             await counted(spool, "retry", 1)
-        assert await waiting(spool) == [(WaitKind.SCHEDULED, "c@y.example")]
+        assert await waiting(spool) == [(WaitKind.DEFERRED, "c@y.example")]
 
 
 async def test_a_retry_tries_what_was_put_off_by_who_had_not_heard_of_it() -> None:
@@ -106,7 +106,7 @@ async def test_a_retry_tries_what_was_put_off_by_who_had_not_heard_of_it() -> No
         await publish(spool, anywhere=to_smarthost(mx))
         await spool.orders.place(order("retry"))
         early = now() - HOUR
-        await put(spool, place=Scheduled(now() + HOUR), origin=CLIENT, arrival=early)
+        await put(spool, place=Deferred(now() + HOUR), origin=CLIENT, arrival=early)
         async with delivering(spool):
             await asyncio.wait_for(mx.received(1), patient(5))
 
@@ -115,14 +115,14 @@ async def test_a_hold_takes_nothing_that_a_newer_order_has_let_go() -> None:
     spool = MemorySpool()
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
-        await put(spool, "b@y.example", place=Scheduled(now() + HOUR), origin=CLIENT)
-        await put(spool, "b@z.example", place=Scheduled(now() + HOUR), origin=CLIENT)
+        await put(spool, "b@y.example", place=Deferred(now() + HOUR), origin=CLIENT)
+        await put(spool, "b@z.example", place=Deferred(now() + HOUR), origin=CLIENT)
         await spool.orders.place(order("hold"))
         await spool.orders.place(order("release", domain="y.example"))
         async with delivering(spool):
             await counted(spool, "hold", 1)
         found = await waiting(spool)
-        assert found == [(WaitKind.HELD, "b@z.example"), (WaitKind.SCHEDULED, "b@y.example")]
+        assert found == [(WaitKind.HELD, "b@z.example"), (WaitKind.DEFERRED, "b@y.example")]
 
 
 async def test_mail_that_cannot_be_claimed_yet_is_listed_less_and_less_often() -> None:

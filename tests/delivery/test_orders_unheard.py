@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from postroad.delivery.dispatch.precedence import order_for
 from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
-from postroad.spool.interface import Scheduled
+from postroad.spool.interface import Deferred
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import WaitKind
@@ -69,7 +69,7 @@ async def test_who_has_not_heard_of_a_release_holds_nothing_again() -> None:
         await publish(prompt, anywhere=to_smarthost(mx))
         to = [f"b@d{number}.example" for number in range(MANY)]
         for address in to:
-            await put(prompt, address, place=Scheduled(now() + HOUR), origin=CLIENT)
+            await put(prompt, address, place=Deferred(now() + HOUR), origin=CLIENT)
         async with delivering(prompt, process="prompt"), delivering(late, process="late"):
             await prompt.orders.place(order("hold"))
             await history(prompt, EventType.HELD, MANY)
@@ -77,7 +77,7 @@ async def test_who_has_not_heard_of_a_release_holds_nothing_again() -> None:
             await prompt.orders.place(order("release"))
             await history(prompt, EventType.TRANSIENT_FAILURE, MANY)
             late.unheard = frozenset()
-            await put(prompt, "b@last.example", place=Scheduled(now() + HOUR), origin=CLIENT)
+            await put(prompt, "b@last.example", place=Deferred(now() + HOUR), origin=CLIENT)
             await prompt.orders.place(replace(order("hold", domain="last.example"), order_id="end"))
             async with asyncio.timeout(patient(10)):
                 while not await changed(prompt, "end"):
@@ -85,7 +85,7 @@ async def test_who_has_not_heard_of_a_release_holds_nothing_again() -> None:
         assert await changed(prompt, "hold") == MANY
         assert await changed(prompt, "release") == MANY
         kinds = [kind for kind, address in await waiting(prompt) if address in to]
-    assert kinds == [WaitKind.SCHEDULED] * MANY
+    assert kinds == [WaitKind.DEFERRED] * MANY
 
 
 def test_mail_that_was_released_follows_only_what_was_ordered_after_that() -> None:

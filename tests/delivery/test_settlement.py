@@ -26,7 +26,7 @@ from postroad.smtp.reply import Reply
 from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
 from postroad.spool.ids import new_queue_id
-from postroad.spool.interface import HOLD_LIMIT, Held, Put, Ready, Scheduled
+from postroad.spool.interface import HOLD_LIMIT, Deferred, Held, Put, Ready
 from postroad.spool.record import (
     BlobRef,
     Hold,
@@ -72,7 +72,7 @@ def after(record: QueueRecord, outcomes: dict[int, Outcome], when: SettlementCon
 
 
 def again(settlement: Settlement) -> Put | None:
-    found = [put for put in settlement.puts if isinstance(put.place, Scheduled)]
+    found = [put for put in settlement.puts if isinstance(put.place, Deferred)]
     assert len(found) <= 1
     return found[0] if found else None
 
@@ -126,7 +126,7 @@ def test_each_recipient_goes_its_own_way(
 def test_a_deferred_record_comes_back_by_its_schedule() -> None:
     put = again(after(message("b@y.example"), {0: DEFERRED}, at(first=2 * HOUR)))
     assert put is not None
-    assert isinstance(put.place, Scheduled)
+    assert isinstance(put.place, Deferred)
     assert NOW + 1.6 * HOUR <= put.place.due <= NOW + 2.4 * HOUR
     last = put.record.recipients[0].last
     assert last is not None
@@ -388,7 +388,7 @@ def test_what_is_put_off_was_not_tried() -> None:
     record = message(attempts=2, last_attempt=NOW - HOUR)
     settlement = put_off(record, timedelta(minutes=1), "site", "suspended: away", at())
     [put] = settlement.puts
-    assert put.place == Scheduled(NOW + timedelta(minutes=1))
+    assert put.place == Deferred(NOW + timedelta(minutes=1))
     assert (put.record.attempts, put.record.last_attempt) == (2, NOW - HOUR)
     assert {each.last.text for each in put.record.recipients if each.last} == {"suspended: away"}
     assert settlement.events == ()
@@ -415,7 +415,7 @@ def test_what_is_past_its_deadline_waits_for_its_try_and_not_for_ever() -> None:
         [put] = waited.puts
         record = put.record
         assert waited.events == (), "nobody is told of tries until a time that is over"
-        assert isinstance(put.place, Scheduled)
+        assert isinstance(put.place, Deferred)
         waits.append((put.place.due - began).total_seconds())
     assert waits == [60, 160, 260, 300]
     over = put_off(record, timedelta(seconds=60), "site", "away", at(began + OVERTIME))
@@ -428,7 +428,7 @@ def test_what_waited_in_line_past_its_deadline_has_time_for_its_try_behind_that(
     [waited] = put_off(record, HOUR, "site", "others are first", at(began), expires=False).puts
     over = at(began + HOUR)
     [again] = put_off(waited.record, timedelta(seconds=60), "site", "away", over).puts
-    assert again.place == Scheduled(began + HOUR + timedelta(seconds=60))
+    assert again.place == Deferred(began + HOUR + timedelta(seconds=60))
 
 
 def test_what_comes_out_of_a_hold_past_its_deadline_waits_for_a_try_of_its_own() -> None:
@@ -436,7 +436,7 @@ def test_what_comes_out_of_a_hold_past_its_deadline_waits_for_a_try_of_its_own()
     assert record.hold is not None
     [put] = hold_ended(record, record.hold, at()).puts
     again = put_off(put.record, timedelta(seconds=60), "site", "away", at())
-    assert [each.place for each in again.puts] == [Scheduled(NOW + timedelta(seconds=60))]
+    assert [each.place for each in again.puts] == [Deferred(NOW + timedelta(seconds=60))]
 
 
 @pytest.mark.parametrize("count", [1, 60, 1000])

@@ -128,5 +128,5 @@ async def test_transactional_is_not_put_off_where_bulk_fills_its_sites_room() ->
 async def until_put_off(spool: MemorySpool, count: int) -> None:
     """Wait until so many records wait for their time."""
     async with asyncio.timeout(patient(20)):
-        while [kind for kind, _ in await waiting(spool)].count(WaitKind.SCHEDULED) != count:
+        while [kind for kind, _ in await waiting(spool)].count(WaitKind.DEFERRED) != count:
             await asyncio.sleep(0.01)

@@ -46,7 +46,7 @@ async def test_a_suspension_keeps_what_waits_and_what_comes_until_it_ends() -> N
             await send(spool, "b@y.example", "c@z.example")
             await asyncio.wait_for(mx.received(1), patient(5))
             await counted(spool, "suspend", 2)
-            kept = [(WaitKind.SCHEDULED, f"{name}@y.example") for name in "ab"]
+            kept = [(WaitKind.DEFERRED, f"{name}@y.example") for name in "ab"]
             assert await waiting(spool) == kept
             [first_one, _] = [queued async for queued in spool.waiting.list(Selection())]
             assert first_one.record.attempts == 0
@@ -97,7 +97,7 @@ async def test_a_release_ends_no_suspension() -> None:
             await spool.orders.place(order("release"))
             await counted(spool, "suspend", 1)
             await asyncio.wait_for(mx.received(1), patient(5))
-            assert await waiting(spool) == [(WaitKind.SCHEDULED, "b@y.example")]
+            assert await waiting(spool) == [(WaitKind.DEFERRED, "b@y.example")]
             await spool.orders.withdraw("suspend")
             await spool.orders.place(order("retry"))
             await asyncio.wait_for(mx.received(2), patient(5))
@@ -133,7 +133,7 @@ async def test_mail_held_past_its_time_does_not_expire_for_a_suspension(late: ti
         async with delivering(spool):
             await spool.orders.place(order("release"))
             await counted(spool, "suspend", 1)
-            assert await waiting(spool) == [(WaitKind.SCHEDULED, "b@y.example")]
+            assert await waiting(spool) == [(WaitKind.DEFERRED, "b@y.example")]
             await spool.orders.withdraw("suspend")
             await spool.orders.place(order("retry"))
             [message] = await asyncio.wait_for(mx.received(1), patient(5))
@@ -171,7 +171,7 @@ async def test_suspended_mail_that_lives_for_less_than_a_minute_waits_for_its_de
     async with delivering(spool):
         await counted(spool, "suspend", 1)
     [queued] = [queued async for queued in spool.waiting.list(Selection())]
-    assert (queued.kind, queued.due) == (WaitKind.SCHEDULED, deadline)
+    assert (queued.kind, queued.due) == (WaitKind.DEFERRED, deadline)
 
 
 async def test_mail_is_tried_where_its_suspension_ends_in_the_last_minute_of_its_life() -> None:

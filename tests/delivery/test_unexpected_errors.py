@@ -10,7 +10,7 @@ from postroad.delivery.dispatch import orders
 from postroad.policy.limits.portions import Claim, encode
 from postroad.policy.model import Rate, SiteLimits
 from postroad.spool.agreement import SiteKind
-from postroad.spool.interface import Scheduled
+from postroad.spool.interface import Deferred
 from postroad.spool.memory.agreement import MemorySiteRecords
 from postroad.spool.memory.spool import MemoryBrowser, MemorySpool
 from postroad.testing.patience import patient
@@ -89,7 +89,7 @@ async def test_an_order_is_carried_out_after_an_unexpected_error(
     spool = MemorySpool()
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
-        await put(spool, "b@y.example", place=Scheduled(now() + HOUR), origin=CLIENT)
+        await put(spool, "b@y.example", place=Deferred(now() + HOUR), origin=CLIENT)
         await spool.orders.place(order("retry", domain="y.example"))
         monkeypatch.setattr(MemoryBrowser, "claim", fail_once)
         async with delivering(spool):

@@ -62,7 +62,7 @@ async def deferred(spool: Spool, count: int) -> list[QueueRecord]:
     """Wait until so many records are put off, and return them."""
     async with asyncio.timeout(patient(10)):
         while True:
-            chosen = Selection(kinds=frozenset({WaitKind.SCHEDULED}))
+            chosen = Selection(kinds=frozenset({WaitKind.DEFERRED}))
             found = [queued.record async for queued in spool.waiting.list(chosen)]
             if len(found) == count:
                 return found

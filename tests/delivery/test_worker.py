@@ -129,7 +129,7 @@ async def test_mail_without_a_way_out_waits() -> None:
         await send(spool, "b@z.example")
         [event] = await history(spool, EventType.TRANSIENT_FAILURE)
         assert event.reply == "no route to recipient"
-    assert await waiting(spool) == [WaitKind.SCHEDULED]
+    assert await waiting(spool) == [WaitKind.DEFERRED]
 
 
 async def test_mail_by_mx_finds_its_host_and_its_sender() -> None:
@@ -153,7 +153,7 @@ async def test_mail_by_mx_finds_its_host_and_its_sender() -> None:
         senders = {message.mail.split()[1] for message in messages}
         assert senders == {b"FROM:<a@x.example>", b"FROM:<>"}
         assert spool.sites.lookup("y.example") == "mx.y.example"
-        assert await waiting(spool) == [WaitKind.SCHEDULED]
+        assert await waiting(spool) == [WaitKind.DEFERRED]
 
 
 @pytest.mark.parametrize("answer", [HANG_UP, b"354 go on\r\n"], ids=["closed", "odd"])
@@ -243,7 +243,7 @@ async def test_a_site_that_is_away_is_not_asked_for_each_message() -> None:
         if recipient.last
     ]
     assert sum(reason.startswith("suspended for a while: ") for reason in reasons) == 4
-    assert await waiting(spool) == [WaitKind.SCHEDULED] * 5
+    assert await waiting(spool) == [WaitKind.DEFERRED] * 5
 
 
 async def test_a_body_that_cannot_be_read_now_is_read_again_soon(
@@ -265,7 +265,7 @@ async def test_a_body_that_cannot_be_read_now_is_read_again_soon(
                 spool, "b@y.example", content=BlobRef(0, "there", 1, 10, b"", destinations=1)
             )
             async with asyncio.timeout(patient(10)):
-                while await waiting(spool) != [WaitKind.SCHEDULED]:
+                while await waiting(spool) != [WaitKind.DEFERRED]:
                     await asyncio.sleep(0.01)
     [queued] = [each async for each in spool.waiting.list(Selection())]
     assert queued.record.attempts == 0
@@ -279,9 +279,9 @@ async def test_a_body_that_cannot_be_read_now_is_read_again_soon(
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (SpoolUnavailable, WaitKind.SCHEDULED),
+        (SpoolUnavailable, WaitKind.DEFERRED),
         (BodyMissing, WaitKind.HELD),
-        (OSError, WaitKind.SCHEDULED),
+        (OSError, WaitKind.DEFERRED),
     ],
 )
 async def test_who_has_got_the_mail_is_not_sent_it_again_when_the_rest_is_broken_off(
@@ -370,7 +370,7 @@ async def test_what_was_sent_is_not_sent_again_because_the_queue_was_away() -> N
             assert await waiting(spool) == [WaitKind.READY], "it is still in hand"
             spool.store.available = True
             await history(spool, EventType.DELIVERY)
-        assert await waiting(spool) == [WaitKind.SCHEDULED]
+        assert await waiting(spool) == [WaitKind.DEFERRED]
         assert len(mx.messages) == 1
 
 

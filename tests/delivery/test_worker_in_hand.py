@@ -163,7 +163,7 @@ async def test_an_error_of_ours_is_a_deferral(monkeypatch: pytest.MonkeyPatch) -
             [event] = await history(spool, EventType.TRANSIENT_FAILURE)
         assert event.reply == "local error"
         assert "bug" not in str(event), "the log has the cause, the history does not"
-        assert await waiting(spool) == [(WaitKind.SCHEDULED, "b@y.example")]
+        assert await waiting(spool) == [(WaitKind.DEFERRED, "b@y.example")]
 
 
 async def test_what_finds_no_room_at_its_site_is_parked_and_not_lost() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from postroad.mail.address import parse_mailbox
 from postroad.spool.event import EventType
-from postroad.spool.interface import HOLD_LIMIT, Held, QueueState, Ready, Scheduled
+from postroad.spool.interface import HOLD_LIMIT, Deferred, Held, QueueState, Ready
 from postroad.spool.lanes.lane import tail_lane
 from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import Hold, OnHoldExpiry, QueuedRecipient
@@ -28,7 +28,7 @@ from postroad.testing.processes.delivery import (
 from postroad.testing.queue.queued_mail import now, put
 
 ANYWHERE = pytest.mark.parametrize(
-    "place", [None, Scheduled(now() + HOUR), Held(now() + HOLD_LIMIT)]
+    "place", [None, Deferred(now() + HOUR), Held(now() + HOLD_LIMIT)]
 )
 
 
@@ -37,16 +37,16 @@ async def test_a_retry_order_sends_what_waits_for_its_time() -> None:
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
         for address in ("b@y.example", "c@z.example"):
-            await put(spool, address, place=Scheduled(now() + HOUR), origin=CLIENT)
+            await put(spool, address, place=Deferred(now() + HOUR), origin=CLIENT)
         async with delivering(spool):
             await spool.orders.place(order("retry", domain="y.example"))
             await asyncio.wait_for(mx.received(1), patient(5))
             await counted(spool, "retry", 1)
-        assert await waiting(spool) == [(WaitKind.SCHEDULED, "c@z.example")]
+        assert await waiting(spool) == [(WaitKind.DEFERRED, "c@z.example")]
 
 
 @pytest.mark.parametrize(
-    ("place", "orders"), [(Scheduled(now() + HOUR), ("retry",)), (Ready(), ("hold", "release"))]
+    ("place", "orders"), [(Deferred(now() + HOUR), ("retry",)), (Ready(), ("hold", "release"))]
 )
 async def test_an_order_ends_an_attempt_that_goes_on(
     place: QueueState, orders: tuple[str, ...]
@@ -71,7 +71,7 @@ async def test_a_retry_order_means_all_that_waits_however_much_that_is() -> None
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
         for _ in range(150):
-            await put(spool, place=Scheduled(now() + HOUR), origin=CLIENT)
+            await put(spool, place=Deferred(now() + HOUR), origin=CLIENT)
         async with delivering(spool):
             await spool.orders.place(order("retry"))
             await asyncio.wait_for(mx.received(150), patient(20))
@@ -102,7 +102,7 @@ async def test_an_order_begins_with_ones_own_lanes_and_ends_with_all_others() ->
     spool = MemorySpool()
     idle = spool.take(pool="default", room=1, room_bytes=1)
     for number in range(40):
-        await put(spool, f"b@d{number}.example", place=Scheduled(now() + HOUR), origin=CLIENT)
+        await put(spool, f"b@d{number}.example", place=Deferred(now() + HOUR), origin=CLIENT)
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
         await spool.orders.place(order("hold"))
@@ -116,7 +116,7 @@ async def test_an_order_begins_with_ones_own_lanes_and_ends_with_all_others() ->
 
 
 @ANYWHERE
-async def test_a_bounce_order_tells_the_sender(place: Scheduled | Held | None) -> None:
+async def test_a_bounce_order_tells_the_sender(place: Deferred | Held | None) -> None:
     spool = MemorySpool()
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
@@ -135,7 +135,7 @@ async def test_a_bounce_order_tells_the_sender(place: Scheduled | Held | None) -
 
 @ANYWHERE
 async def test_a_delete_order_removes_mail_and_tells_nobody(
-    place: Scheduled | Held | None,
+    place: Deferred | Held | None,
 ) -> None:
     spool = MemorySpool()
     async with ScriptedMx() as mx:
@@ -159,7 +159,7 @@ async def test_a_delete_order_removes_mail_and_tells_nobody(
     [("bounce", EventType.ADMIN_BOUNCE), ("delete", EventType.ADMIN_DELETE)],
 )
 async def test_to_end_mail_for_one_recipient_ends_it_for_nobody_else(
-    action: str, told: EventType, place: Scheduled | Held | None
+    action: str, told: EventType, place: Deferred | Held | None
 ) -> None:
     """What waits goes on waiting for the others: it is neither tried now, nor let out of a hold."""
     to = tuple(QueuedRecipient(parse_mailbox(f"{who}@y.example")) for who in "bcd")
@@ -188,7 +188,7 @@ async def test_to_end_mail_for_one_recipient_ends_it_for_nobody_else(
             "b@y.example",
             "d@y.example",
         ]
-        when = place.due if isinstance(place, Scheduled) else place.until
+        when = place.due if isinstance(place, Deferred) else place.until
         assert (queued.due, queued.record.hold) == (when, hold)
 
 
@@ -236,7 +236,7 @@ async def test_who_is_not_ended_while_the_mail_was_being_sent_waits_for_the_next
             await asyncio.wait_for(mx.received(1 + notified), patient(5))
         [left] = [queued async for queued in spool.waiting.list(Selection())]
     assert len(tries) == 1
-    assert (left.kind, left.record.attempts) == (WaitKind.SCHEDULED, 1)
+    assert (left.kind, left.record.attempts) == (WaitKind.DEFERRED, 1)
     assert [str(each.mailbox) for each in left.record.pending] == ["d@y.example"]
 
 
@@ -268,8 +268,8 @@ async def test_an_order_reaches_what_waits_for_its_turn_at_a_site(
         assert len({event.queue_id for event in events}) == 4
 
 
-@pytest.mark.parametrize("place", [None, Scheduled(now() + HOUR)])
-async def test_every_way_into_a_hold_keeps_the_reason(place: Scheduled | None) -> None:
+@pytest.mark.parametrize("place", [None, Deferred(now() + HOUR)])
+async def test_every_way_into_a_hold_keeps_the_reason(place: Deferred | None) -> None:
     spool = MemorySpool()
     async with ScriptedMx() as mx:
         await publish(spool, anywhere=to_smarthost(mx))
@@ -290,12 +290,12 @@ async def test_every_way_into_a_hold_keeps_the_reason(place: Scheduled | None) -
 @pytest.mark.parametrize(
     ("action", "place", "told"),
     [
-        ("retry", Scheduled(now() + HOUR), EventType.RETRIED),
+        ("retry", Deferred(now() + HOUR), EventType.RETRIED),
         ("release", Held(now() + HOLD_LIMIT), EventType.RELEASED),
     ],
 )
 async def test_the_history_tells_why_mail_went_on(
-    action: str, place: Scheduled | Held, told: EventType
+    action: str, place: Deferred | Held, told: EventType
 ) -> None:
     spool = MemorySpool()
     async with ScriptedMx() as mx:
@@ -325,13 +325,13 @@ async def test_a_hold_that_ends_by_itself_does_what_it_says(on_expiry: OnHoldExp
     ("action", "place"),
     [
         ("bounce", None),
-        ("delete", Scheduled(now() + HOUR)),
-        ("hold", Scheduled(now() + HOUR)),
+        ("delete", Deferred(now() + HOUR)),
+        ("hold", Deferred(now() + HOUR)),
         ("release", Held(now() + HOLD_LIMIT)),
     ],
 )
 async def test_an_order_is_carried_out_though_nothing_is_configured(
-    action: str, place: Scheduled | Held | None
+    action: str, place: Deferred | Held | None
 ) -> None:
     spool = MemorySpool()
     await publish(spool)  # a configuration without an object

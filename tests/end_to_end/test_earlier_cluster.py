@@ -199,8 +199,8 @@ async def order(command: JetStreamSpool, action: str, domain: str | None = None)
 
 
 async def until_waiting(command: JetStreamSpool, **wanted: int) -> None:
-    """Wait until so much mail is scheduled and held, and all else is ready."""
-    kinds = {WaitKind.SCHEDULED: "scheduled", WaitKind.HELD: "held", WaitKind.READY: "ready"}
+    """Wait until so much mail is deferred and held, and all else is ready."""
+    kinds = {WaitKind.DEFERRED: "deferred", WaitKind.HELD: "held", WaitKind.READY: "ready"}
     async with asyncio.timeout(patient(30)):
         while True:
             found = dict.fromkeys(kinds.values(), 0)
@@ -240,9 +240,9 @@ async def test_a_queue_of_three_servers_is_taken_over_while_old_processes_still_
         accounts = {name: await sent(inlet, name) for name in SIZES}
         command = await connect(as_role("command", *cluster.urls))
         stack.push_async_callback(command.close)
-        await until_waiting(command, scheduled=4 * EACH, ready=EACH)
+        await until_waiting(command, deferred=4 * EACH, ready=EACH)
         await order(command, "hold", "held.example")
-        await until_waiting(command, scheduled=3 * EACH, held=EACH, ready=EACH)
+        await until_waiting(command, deferred=3 * EACH, held=EACH, ready=EACH)
 
         for server in cluster.servers:
             await server.change_accounts(ROOT / ACCOUNTS)
@@ -263,7 +263,7 @@ async def test_a_queue_of_three_servers_is_taken_over_while_old_processes_still_
         assert deliveries["held"].counts == {}
         await order(command, "release")
         await deliveries["held"].wait_for(accounts["held"], seconds=30)
-        await until_waiting(command, scheduled=0, held=0, ready=0)
+        await until_waiting(command, deferred=0, held=0, ready=0)
     for name, delivered in deliveries.items():
         assert (name, delivered.duplicated()) == (name, set())
     assert sinks["large"].counts.octets > EACH * SIZES["large"]

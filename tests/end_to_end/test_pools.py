@@ -12,7 +12,7 @@ import pytest
 
 from postroad.policy.model import EgressPath, ObjectKey, Rate, Relay, SiteLimits, TlsMode
 from postroad.queue.configuration import publish_objects
-from postroad.spool.interface import Put, QueueState, Ready, Scheduled, Spool
+from postroad.spool.interface import Deferred, Put, QueueState, Ready, Spool
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.lanes.layout import SINGLE_MACHINE
@@ -174,7 +174,7 @@ async def test_mail_of_a_pool_that_no_relay_names_any_more_leaves_after_a_restar
     """Ready mail, and mail that was deferred while a Relay named it, by the Relays as they are."""
     ingress = await two.prepare()
     await put(ingress, "b.test", 20)
-    await put(ingress, "b.test", 5, Scheduled(now() + timedelta(seconds=6)))
+    await put(ingress, "b.test", 5, Deferred(now() + timedelta(seconds=6)))
     await two.publish(dict.fromkeys(POOLS, "default"))
     if pods:
         await two.start("bulk")

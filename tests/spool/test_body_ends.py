@@ -10,7 +10,7 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
-from postroad.spool.interface import Put, Ready, RecordConsumer, Scheduled
+from postroad.spool.interface import Deferred, Put, Ready, RecordConsumer
 from postroad.spool.jetstream.nats.direct_get import Link, page
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
@@ -115,7 +115,7 @@ async def test_a_body_that_is_stored_because_its_mail_waits_goes_with_its_record
     await put(spool, "b@y0.example", "b@y1.example", "b@y2.example", content=b"x" * 60_000)
     consumer = await take(open_spool, "default")
     for leased in await first(consumer, 3):
-        await consumer.settle(leased, [Put(leased.record.next_step(), Scheduled(now() + SECOND))])
+        await consumer.settle(leased, [Put(leased.record.next_step(), Deferred(now() + SECOND))])
     waited = await first(consumer, 3)
     for leased in waited:
         await consumer.settle(leased)

@@ -8,7 +8,7 @@ import pytest
 from nats.js import JetStreamContext
 
 from postroad.spool.ids import new_queue_id
-from postroad.spool.interface import HOLD_LIMIT, Held, Put, QueueState, Ready, Scheduled, held
+from postroad.spool.interface import HOLD_LIMIT, Deferred, Held, Put, QueueState, Ready, held
 from postroad.spool.jetstream.bodies.lifetime import outlives_body, time_to_live
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import body_stream, chunk_subject
@@ -45,7 +45,7 @@ def test_a_body_lives_through_a_hold_that_begins_before_the_deadline(
     assert not outlives_body(put.record, put.place)
 
 
-@pytest.mark.parametrize("place", [Ready(), Scheduled(now() + LIFETIME)])
+@pytest.mark.parametrize("place", [Ready(), Deferred(now() + LIFETIME)])
 def test_what_is_not_held_does_not_outlive_its_body(place: QueueState) -> None:
     assert not outlives_body(record("0" * 26, content=BODY), place)
 
@@ -87,7 +87,7 @@ async def test_the_body_of_mail_that_is_accepted_and_held_lives_through_the_hold
 async def test_the_body_lives_through_a_hold_that_is_ordered_later(
     spool: JetStreamSpool, link: Link
 ) -> None:
-    await put(spool, place=Scheduled(now() + LIFETIME), content=await large(spool))
+    await put(spool, place=Deferred(now() + LIFETIME), content=await large(spool))
     [queued] = [queued async for queued in spool.waiting.list(Selection())]
     ordered = hold(queued.record, queued.record.deadline)
     assert isinstance(ordered.place, Held)

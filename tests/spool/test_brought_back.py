@@ -12,7 +12,7 @@ import pytest
 from postroad.mail.address import parse_mailbox
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import Event, EventType, record_event
-from postroad.spool.interface import LeasedRecord, RecordConsumer, Scheduled
+from postroad.spool.interface import Deferred, LeasedRecord, RecordConsumer
 from postroad.spool.jetstream.cluster.ended import EndedMail, without_ended
 from postroad.spool.jetstream.nats.client import FastClient
 from postroad.spool.jetstream.nats.connection import NatsLink
@@ -144,7 +144,7 @@ async def test_mail_that_has_ended_is_not_delivered_when_its_schedule_comes_back
     server: NatsServer,
 ) -> None:
     spool = await open_one(server)
-    queue_id = await put(spool, "b@y.example", place=Scheduled(now() + SECOND))
+    queue_id = await put(spool, "b@y.example", place=Deferred(now() + SECOND))
     mail = record(queue_id)
     spool.events.add(
         record_event(EventType.DELIVERY, mail, mail.pending, at=now(), process="tests")

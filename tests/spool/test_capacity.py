@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from postroad.spool.errors import SpoolFull
-from postroad.spool.interface import Put, Ready, Scheduled
+from postroad.spool.interface import Deferred, Put, Ready
 from postroad.spool.jetstream.nats.key_value import Bucket
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
@@ -92,10 +92,10 @@ async def test_a_report_that_is_not_renewed_counts_no_more(
 
 
 @pytest.mark.parametrize(
-    ("resume_from", "place"), [(0, Scheduled(now() + timedelta(hours=1))), (100, Ready())]
+    ("resume_from", "place"), [(0, Deferred(now() + timedelta(hours=1))), (100, Ready())]
 )
 async def test_a_deferral_is_not_written_to_a_disk_that_is_nearly_full(
-    presence: Bucket, open_spool: OpenSpool, resume_from: int, place: Scheduled | Ready
+    presence: Bucket, open_spool: OpenSpool, resume_from: int, place: Deferred | Ready
 ) -> None:
     spool = await open_spool()
     await put(spool)

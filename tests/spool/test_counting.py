@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from postroad.spool.ids import new_queue_id
-from postroad.spool.interface import Put, Scheduled
+from postroad.spool.interface import Deferred, Put
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
@@ -29,7 +29,7 @@ async def spool(tmp_path: Path) -> AsyncIterator[JetStreamSpool]:
 
 
 async def defer(spool: JetStreamSpool, arrival: datetime, domains: int = 1) -> None:
-    place = Scheduled(now() + timedelta(hours=1))
+    place = Deferred(now() + timedelta(hours=1))
     queue_id = new_queue_id(arrival, 0)
     records = [
         record(queue_id, f"b@d{number}.example", number, arrival=arrival)
@@ -43,10 +43,10 @@ async def test_of_much_mail_the_first_that_was_stored_tells_the_age(spool: JetSt
     await defer(spool, two_days)
     await defer(spool, five_days)
     few = await spool.waiting.backlog()
-    assert few.oldest[WaitKind.SCHEDULED] == five_days.replace(
+    assert few.oldest[WaitKind.DEFERRED] == five_days.replace(
         microsecond=five_days.microsecond // 1000 * 1000
     )
     await defer(spool, now(), domains=1000)
     much = await spool.waiting.backlog()
-    assert much.scheduled == 1002
-    assert much.oldest[WaitKind.SCHEDULED] == two_days
+    assert much.deferred == 1002
+    assert much.oldest[WaitKind.DEFERRED] == two_days

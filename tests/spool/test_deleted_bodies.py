@@ -11,7 +11,7 @@ import pytest
 from nats.js.errors import NotFoundError
 
 from postroad.spool.event import EventType, record_event
-from postroad.spool.interface import Put, Ready, Scheduled
+from postroad.spool.interface import Deferred, Put, Ready
 from postroad.spool.jetstream.bodies.writer import CHUNK
 from postroad.spool.jetstream.nats.direct_get import Link, page
 from postroad.spool.jetstream.opening import connect, provision
@@ -143,7 +143,7 @@ async def test_the_body_goes_when_mail_that_has_ended_comes_back(spool: JetStrea
     )
     async with asyncio.timeout(patient(10)):
         await anext(spool.events.read(types=frozenset({EventType.DELIVERY}), follow=True))
-    await store(spool, [Put(mail, Scheduled(now() + SECOND))])
+    await store(spool, [Put(mail, Deferred(now() + SECOND))])
     consumer = take(spool)
     coming = asyncio.create_task(first(consumer, 1))
     await until_gone(spool, body)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from postroad.mail.address import parse_mailbox
-from postroad.spool.interface import Put, Ready, Scheduled
+from postroad.spool.interface import Deferred, Put, Ready
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.capacity import Capacity
 from postroad.spool.record import QueuedRecipient, QueueRecord, RecipientState
@@ -19,7 +19,7 @@ from postroad.testing.queue.queued_mail import first, kinds, now, put, record, t
 pytestmark = pytest.mark.nats
 
 ONE, OTHER = (QueuedRecipient(parse_mailbox(f"{name}@y.example")) for name in "bc")
-LATER = Scheduled(now() + timedelta(hours=1))
+LATER = Deferred(now() + timedelta(hours=1))
 
 
 def nobody_got_it(former: QueueRecord) -> list[Put]:
@@ -44,8 +44,8 @@ def one_bounced(former: QueueRecord) -> list[Put]:
     ("follows", "left"),
     [
         (nobody_got_it, [WaitKind.READY]),
-        (one_got_it, [WaitKind.SCHEDULED]),
-        (one_bounced, [WaitKind.READY, WaitKind.SCHEDULED]),
+        (one_got_it, [WaitKind.DEFERRED]),
+        (one_bounced, [WaitKind.READY, WaitKind.DEFERRED]),
     ],
 )
 async def test_what_has_become_of_a_recipient_is_stored_though_the_disk_is_nearly_full(

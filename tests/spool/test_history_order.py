@@ -8,7 +8,7 @@ import pytest
 
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import LeasedRecord, Put, RecordConsumer, Scheduled
+from postroad.spool.interface import Deferred, LeasedRecord, Put, RecordConsumer
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.publish.succession import Succession
@@ -60,7 +60,7 @@ async def settle(consumer: RecordConsumer, leased: LeasedRecord) -> None:
 
 
 async def defer(consumer: RecordConsumer, leased: LeasedRecord) -> None:
-    later = Put(leased.record.next_step(), Scheduled(now() + 3600 * SECOND))
+    later = Put(leased.record.next_step(), Deferred(now() + 3600 * SECOND))
     await consumer.settle(leased, [later], about(leased))
 
 

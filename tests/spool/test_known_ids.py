@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from postroad.spool.interface import Put, Scheduled
+from postroad.spool.interface import Deferred, Put
 from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import intake_subject
@@ -78,9 +78,9 @@ async def test_both_are_delivered_when_both_wait(
     consumer = take(delivery)
     [leased] = await first(consumer, 1)
     due = now() + 3 * SECOND
-    await consumer.settle(leased, [Put(leased.record.next_step(), Scheduled(due))])
+    await consumer.settle(leased, [Put(leased.record.next_step(), Deferred(due))])
     await forge(servers, delivery, leased.record, waits_until=due)
-    await until(delivery, WaitKind.SCHEDULED, WaitKind.SCHEDULED)
+    await until(delivery, WaitKind.DEFERRED, WaitKind.DEFERRED)
     # Neither is settled: what is in hand must not stand for the other either.
     assert {each.record.content for each in await first(consumer, 2)} == {VICTIM, FORGED}
     await consumer.close()
@@ -96,7 +96,7 @@ async def test_mail_of_a_dead_process_comes_again(
     [leased] = await first(consumer, 1)
     later = now() + timedelta(hours=1)
     await forge(servers, delivery, leased.record, step=1000, waits_until=later, hold=hold)
-    waits = WaitKind.SCHEDULED if hold is None else WaitKind.HELD
+    waits = WaitKind.DEFERRED if hold is None else WaitKind.HELD
     await until(delivery, *sorted([WaitKind.READY, waits]))
     await crash_process(delivery, consumer)
     other = await connect(as_role("delivery", servers.servers[0].url, timings=QUICK))
@@ -117,12 +117,12 @@ async def test_what_an_earlier_build_made_of_new_mail_goes_on(
     [leased] = await first(consumer, 1)
     record = leased.record
     former = replace(record.next_step(), record_id=record.record_id.former)
-    await store(delivery, [Put(former, Scheduled(now() + timedelta(hours=1)))])
+    await store(delivery, [Put(former, Deferred(now() + timedelta(hours=1)))])
     await crash_process(delivery, consumer)
     other = await connect(as_role("delivery", servers.servers[0].url, timings=QUICK))
     consumer = take(other)
     taking = asyncio.create_task(first(consumer, 1))
-    await until(other, WaitKind.SCHEDULED)
+    await until(other, WaitKind.DEFERRED)
     taking.cancel()
     await consumer.close()
     await other.close()

@@ -3,7 +3,7 @@
 import pytest
 
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.interface import Put, Scheduled
+from postroad.spool.interface import Deferred, Put
 from postroad.spool.jetstream.consume.leases import Leases
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.spool import JetStreamSpool
@@ -32,7 +32,7 @@ async def test_no_deferral_is_stored_when_the_lease_has_run_out_between_two_trie
     [leased] = await first(consumer, 1)
     monkeypatch.setattr(Leases, "confirm", confirmed)
     monkeypatch.setattr(Publisher, "publish", unanswered)
-    later = Scheduled(now() + 3600 * SECOND)
+    later = Deferred(now() + 3600 * SECOND)
     assert not await consumer.settle(leased, [Put(leased.record.next_step(), later)])
     assert await kinds(spool) == [WaitKind.READY], "it comes again as it was"
     await consumer.close()

@@ -16,7 +16,7 @@ from postroad.spool.ids import (
     new_queue_id,
     shard_of,
 )
-from postroad.spool.interface import Held, Put, QueueState, Ready, Scheduled
+from postroad.spool.interface import Deferred, Held, Put, QueueState, Ready
 from postroad.spool.jetstream.streams.subjects import (
     ReadySubject,
     WaitingSubject,
@@ -37,7 +37,7 @@ from postroad.testing.queue.queued_mail import record
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
-DUE, READY, KEPT = Scheduled(LATER), Ready(), Held(LATER)
+DUE, READY, KEPT = Deferred(LATER), Ready(), Held(LATER)
 
 
 @given(shard=st.integers(0, 255), seconds=st.floats(0, 4e9, allow_nan=False))
@@ -119,14 +119,14 @@ def test_a_subject_of_new_mail_says_what_it_will_be() -> None:
     held = intake_subject(7, replace(mail, hold=Hold(QUOTA), waits_until=NOW), "l3")
     later = intake_subject(7, replace(mail, waits_until=NOW), "l3")
     assert parse(held) == WaitingSubject(WaitKind.HELD, "d-1.example", None)
-    assert parse(later) == WaitingSubject(WaitKind.SCHEDULED, "d-1.example", None)
+    assert parse(later) == WaitingSubject(WaitKind.DEFERRED, "d-1.example", None)
     assert {pool_of(each) for each in (subject, held, later)} == {mail.pool}
 
 
 @pytest.mark.parametrize("last", ["gone", "7" + "Z" * 25 + "-1"])  # the second lies in year 10889
 def test_a_waiting_subject_without_an_id_has_no_arrival(last: str) -> None:
     said = parse(f"pr.q.0.s.l.d_example.{last}")
-    assert said == WaitingSubject(WaitKind.SCHEDULED, "d.example", None)
+    assert said == WaitingSubject(WaitKind.DEFERRED, "d.example", None)
 
 
 @given(domain=st.text(max_size=60))
@@ -219,7 +219,7 @@ def test_another_consequence_has_another_message_id(
 
 def test_the_same_consequence_at_another_time_has_the_same_message_id() -> None:
     again = record(QUEUE_ID, recipients=BASE.recipients, attempts=4)
-    later = Scheduled(LATER + timedelta(minutes=3))
+    later = Deferred(LATER + timedelta(minutes=3))
     assert message_id(Put(BASE, DUE), "p01", key(7)) == message_id(Put(again, later), "p01", key(7))
 
 

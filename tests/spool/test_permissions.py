@@ -9,7 +9,7 @@ import pytest
 
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Held, Put, Scheduled
+from postroad.spool.interface import Deferred, Held, Put
 from postroad.spool.jetstream.consume.poison.suspects import SUSPECT
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
@@ -83,7 +83,7 @@ async def test_mail_goes_its_whole_way(open_as: OpenAs) -> None:
         to = str(leased.record.recipients[0].mailbox)
         assert await consumer.confirm(leased)
         if to.startswith("inline"):
-            later = Put(leased.record.next_step(), Scheduled(now() + timedelta(hours=1)))
+            later = Put(leased.record.next_step(), Deferred(now() + timedelta(hours=1)))
             await consumer.settle(leased, [later])
         elif to.startswith("one"):
             held = leased.record.next_step(hold=Hold("Admin"))
@@ -101,7 +101,7 @@ async def test_mail_goes_its_whole_way(open_as: OpenAs) -> None:
         kind: tally.number
         for (kind, _, _), tally in (await (await open_as("command")).waiting.counts()).items()
     }
-    assert waiting == {WaitKind.SCHEDULED: 1, WaitKind.HELD: 1}
+    assert waiting == {WaitKind.DEFERRED: 1, WaitKind.HELD: 1}
 
 
 async def test_what_was_handed_out_several_times_is_noted_down_and_tried(open_as: OpenAs) -> None:

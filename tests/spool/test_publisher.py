@@ -10,7 +10,7 @@ import pytest
 
 from postroad.spool.errors import PublishRefused, SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.ids import new_queue_id, shard_of
-from postroad.spool.interface import Put, Ready, Scheduled
+from postroad.spool.interface import Deferred, Put, Ready
 from postroad.spool.jetstream import browse as waiting
 from postroad.spool.jetstream.bodies import writer as body_writer
 from postroad.spool.jetstream.consume import settle as settling
@@ -84,7 +84,7 @@ async def test_what_only_waits_for_room_keeps_nothing_else_waiting(
         accepted = await fill(spool)
         consumer = take(spool)
         leased = await first(consumer, accepted)
-        later = Scheduled(now() + timedelta(hours=1))
+        later = Deferred(now() + timedelta(hours=1))
         async with asyncio.timeout(patient(50)):
             for one in leased:
                 await consumer.settle(one, [Put(one.record.next_step(), later)])
@@ -202,7 +202,7 @@ async def test_deferred_mail_leaves_its_body_in_the_blob_store(spool: JetStreamS
     await put(spool, content=content)
     consumer = take(spool)
     [leased] = await first(consumer, 1)
-    due = Scheduled(now() + timedelta(seconds=1))
+    due = Deferred(now() + timedelta(seconds=1))
     await consumer.settle(leased, [Put(leased.record.next_step(), due)])
     [again] = await first(consumer, 1)
     assert not isinstance(again.record.content, bytes)
@@ -240,7 +240,7 @@ async def test_a_schedule_that_came_due_while_full_fires_after_all(
         spool = await connect(options)
         began, due = now(), now() + 8 * SECOND
         late_content = b"x" * 2 * OCTETS  # more than what is left when no other goes in
-        await put(spool, "late@z.example", place=Scheduled(due), content=late_content)
+        await put(spool, "late@z.example", place=Deferred(due), content=late_content)
         accepted = await fill(spool)
         await asyncio.sleep((due - now()).total_seconds() + 2)  # it comes due without room to fire
         consumer = take(spool)
@@ -248,7 +248,7 @@ async def test_a_schedule_that_came_due_while_full_fires_after_all(
             for one in await first(consumer, accepted):
                 await consumer.settle(one)
             [kind] = [queued.kind async for queued in spool.waiting.list(Selection())]
-            assert kind is WaitKind.SCHEDULED
+            assert kind is WaitKind.DEFERRED
             lanes = {f"p{number:02d}" for number in range(8)}
             renewed = await spool.waiting.renew_overdue(lanes, began, now, pause=SECOND)
             assert renewed == 1

@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 
 from postroad.spool.errors import SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.ids import new_queue_id, shard_of
-from postroad.spool.interface import Put, Ready, Scheduled
+from postroad.spool.interface import Deferred, Put, Ready
 from postroad.spool.jetstream.nats.client import FastClient
 from postroad.spool.jetstream.nats.requests import NoResponders
 from postroad.spool.jetstream.opening import provision
@@ -149,7 +149,7 @@ async def test_who_accepts_mail_spares_a_shard_in_which_deferred_mail_finds_no_p
     ingress = await open_spool(role="ingress", timings=SOON)
     delivery = await open_spool(role="delivery", servers=(gate.url,), timings=SOON)
     gate.lost = b"pr.q.1."
-    deferred = Put(record(new_queue_id(now(), 1)), Scheduled(now() + LATER))
+    deferred = Put(record(new_queue_id(now(), 1)), Deferred(now() + LATER))
     storing = asyncio.create_task(until_stored(delivery, deferred))
     await until_told(ingress, "POSTROAD_Q_1")
     async with asyncio.timeout(patient(5)):

@@ -13,7 +13,7 @@ import nats
 import pytest
 from nats.js.api import RawStreamMsg
 
-from postroad.spool.interface import Held, Put, Queued, QueueState, Ready, RecordConsumer, Scheduled
+from postroad.spool.interface import Deferred, Held, Put, Queued, QueueState, Ready, RecordConsumer
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import stream_name
 from postroad.spool.record import ADMIN, Hold
@@ -55,7 +55,7 @@ async def half_claimed(open_spool: OpenJetStream, way: TcpProxy) -> Claims:
     spool = await open_spool(servers=(way.url,))
 
     async def claim(place: QueueState) -> Put:
-        await put(spool, place=Scheduled(now() + LATER))
+        await put(spool, place=Deferred(now() + LATER))
         [queued] = await stored(spool)
         hold = Hold(ADMIN) if isinstance(place, Held) else None
         claimed = Put(queued.record.next_step(hold=hold), place)
@@ -71,7 +71,7 @@ async def test_what_was_claimed_takes_along_what_was_left_of_its_schedule(
 ) -> None:
     heir = await open_spool()
     await half_claimed(Ready())
-    assert await kinds(heir) == [WaitKind.READY, WaitKind.SCHEDULED]
+    assert await kinds(heir) == [WaitKind.READY, WaitKind.DEFERRED]
     assert [leased.record.step for leased in await all_that_comes(heir)] == [1]
     assert await kinds(heir) == []
 
@@ -82,7 +82,7 @@ async def test_an_order_that_is_given_again_ends_what_was_left_of_a_schedule(
 ) -> None:
     spool = await open_spool()
     claimed = await half_claimed(place)
-    [left] = await stored(spool, WaitKind.SCHEDULED)
+    [left] = await stored(spool, WaitKind.DEFERRED)
     await spool.waiting.claim(left, [claimed], now())
     [goes_on] = await stored(spool)
     assert goes_on.record.step == 1
@@ -94,7 +94,7 @@ async def test_what_is_left_of_a_schedule_ends_though_what_took_its_place_is_don
     """And the order that is given again does not make it ready once more."""
     spool = await open_spool()
     claimed = await half_claimed(Held(now() + 2 * LATER))
-    [left] = await stored(spool, WaitKind.SCHEDULED)
+    [left] = await stored(spool, WaitKind.DEFERRED)
     [held] = await stored(spool, WaitKind.HELD)
     released = Put(held.record.next_step(hold=None), Ready())
     await spool.waiting.claim(held, [released], now())
@@ -120,7 +120,7 @@ async def fires_again(server: NatsServer, open_spool: OpenJetStream) -> AsyncIte
 
     async def fire(*, before: bool = False) -> None:
         if not copies:
-            await put(spool, place=Scheduled(now()))
+            await put(spool, place=Deferred(now()))
             await until(spool, WaitKind.READY)
             [ready] = await stored(spool, WaitKind.READY)
             stream = stream_name(ready.key.stream, ready.key.shard)
@@ -170,9 +170,9 @@ async def test_what_fires_again_when_it_was_deferred_is_passed_over(
 ) -> None:
     spool = await open_spool()
     await fires_again()
-    consumer = await had_one(spool, left=Scheduled(now() + LATER))
+    consumer = await had_one(spool, left=Deferred(now() + LATER))
     await fires_again(before=True)
-    await until(spool, WaitKind.SCHEDULED)
+    await until(spool, WaitKind.DEFERRED)
     await consumer.close()
 
 
@@ -181,7 +181,7 @@ async def test_what_fires_again_goes_on_when_its_deferral_was_purged_with_the_sc
 ) -> None:
     spool = await open_spool()
     await fires_again()
-    consumer = await had_one(spool, left=Scheduled(now() + LATER))
+    consumer = await had_one(spool, left=Deferred(now() + LATER))
     await fires_again()
     async with asyncio.timeout(patient(10)):
         [again] = await first(consumer, 1)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from postroad.spool.errors import ClaimLost
-from postroad.spool.interface import Put, Queued, Ready, RecordConsumer, Scheduled
+from postroad.spool.interface import Deferred, Put, Queued, Ready, RecordConsumer
 from postroad.spool.jetstream import browse as waiting
 from postroad.spool.jetstream.nats.direct_get import PAGE_MESSAGES
 from postroad.spool.jetstream.spool import JetStreamSpool
@@ -40,7 +40,7 @@ async def renew(spool: JetStreamSpool, clock: Callable[[], datetime] = now) -> i
 async def claim_all(spool: JetStreamSpool) -> None:
     """What `queue retry --all` does."""
     group: list[Queued] = []
-    async for queued in spool.waiting.list(Selection(kinds=frozenset({WaitKind.SCHEDULED}))):
+    async for queued in spool.waiting.list(Selection(kinds=frozenset({WaitKind.DEFERRED}))):
         group.append(queued)
         if len(group) == AT_ONCE:
             await claim(spool, group)
@@ -63,8 +63,8 @@ async def soon_due(spool: JetStreamSpool) -> datetime:
     due = now() + 8 * SECOND
     for _ in range(RECORDS // AT_ONCE):
         names = (f"b@d{number}.example" for number in range(AT_ONCE))  # in all lanes
-        await asyncio.gather(*(put(spool, name, place=Scheduled(due)) for name in names))
-    assert await states(spool) == {WaitKind.SCHEDULED: RECORDS}
+        await asyncio.gather(*(put(spool, name, place=Deferred(due)) for name in names))
+    assert await states(spool) == {WaitKind.DEFERRED: RECORDS}
     return due
 
 
@@ -73,7 +73,7 @@ async def test_what_comes_due_while_it_is_claimed_is_ready_once(
 ) -> None:
     await asyncio.sleep((soon_due - now()).total_seconds())
     async with asyncio.timeout(patient(30)):
-        while WaitKind.SCHEDULED in await states(spool):
+        while WaitKind.DEFERRED in await states(spool):
             await claim_all(spool)
     assert await states(spool) == {WaitKind.READY: RECORDS}
 
@@ -86,22 +86,22 @@ async def test_what_fires_while_it_is_renewed_is_ready_once_and_can_be_deferred(
     await asyncio.sleep((soon_due - now() - SECOND / 2).total_seconds())
     renewed = await renew(spool, clock=lambda: now() + SECOND)
     async with asyncio.timeout(patient(30)):
-        while WaitKind.SCHEDULED in await states(spool):
+        while WaitKind.DEFERRED in await states(spool):
             await asyncio.sleep(0.1)
     assert renewed > 0
     assert await states(spool) == {WaitKind.READY: RECORDS}
     consumer = take(spool, room=AT_ONCE)  # few in hand, so that no lease runs out here
-    later = Scheduled(now() + HOUR)
+    later = Deferred(now() + HOUR)
     deferring = asyncio.create_task(defer_all(consumer, later))
     async with asyncio.timeout(patient(60)):
-        while await states(spool) != {WaitKind.SCHEDULED: RECORDS}:
+        while await states(spool) != {WaitKind.DEFERRED: RECORDS}:
             assert not deferring.done(), deferring.exception()
             await asyncio.sleep(0.1)
     deferring.cancel()
     await consumer.close()
 
 
-async def defer_all(consumer: RecordConsumer, later: Scheduled) -> None:
+async def defer_all(consumer: RecordConsumer, later: Deferred) -> None:
     async for leased in consumer:
         await consumer.settle(leased, [Put(leased.record.next_step(), later)])
 
@@ -116,7 +116,7 @@ async def states(spool: JetStreamSpool) -> dict[WaitKind, int]:
 async def test_the_search_for_overdue_mail_rests_after_each_page(
     spool: JetStreamSpool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    later = Scheduled(now() + HOUR)
+    later = Deferred(now() + HOUR)
     for _ in range(11):
         await asyncio.gather(*(put(spool, place=later) for _ in range(AT_ONCE)))
     rests: list[float] = []

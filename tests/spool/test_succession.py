@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.spool.interface import Held, Put, QueueState, Ready, Scheduled
+from postroad.spool.interface import Deferred, Held, Put, QueueState, Ready
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
@@ -75,7 +75,7 @@ async def dies_settling(open_spool: OpenJetStream, way: Deaf) -> Dies:
     return die
 
 
-@pytest.mark.parametrize("place", [Scheduled(now() + LATER), Held(now() + LATER)], ids=["s", "h"])
+@pytest.mark.parametrize("place", [Deferred(now() + LATER), Held(now() + LATER)], ids=["s", "h"])
 async def test_what_waits_goes_on_alone(
     open_spool: OpenJetStream, dies_settling: Dies, place: QueueState
 ) -> None:
@@ -93,14 +93,14 @@ async def test_what_waits_goes_on_alone_when_the_servers_have_forgotten_who_had_
 ) -> None:
     """As after a power cut: the record is handed out for the first time, by all they know."""
     await put(await open_spool())
-    await dies_settling(Scheduled(now() + LATER))
+    await dies_settling(Deferred(now() + LATER))
     await server.restart()
     heir = await open_spool()
     assert await all_that_comes(heir) == []
-    assert await kinds(heir) == [WaitKind.SCHEDULED]
+    assert await kinds(heir) == [WaitKind.DEFERRED]
 
 
-@pytest.mark.parametrize("place", [Scheduled(now()), Ready()], ids=["due", "ready"])
+@pytest.mark.parametrize("place", [Deferred(now()), Ready()], ids=["due", "ready"])
 async def test_what_is_ready_before_the_record_comes_again_is_delivered_once(
     open_spool: OpenJetStream, dies_settling: Dies, place: QueueState
 ) -> None:
@@ -131,12 +131,12 @@ async def hold_and_release(spool: JetStreamSpool) -> None:
 
 
 async def end_some_recipients_and_retry(spool: JetStreamSpool) -> None:
-    await claim(spool, Scheduled(now() + LATER))
+    await claim(spool, Deferred(now() + LATER))
     await claim(spool, Ready())
 
 
 async def bring_forward(spool: JetStreamSpool) -> None:
-    await claim(spool, Scheduled(now()))
+    await claim(spool, Deferred(now()))
 
 
 async def renew_and_retry(spool: JetStreamSpool) -> None:
@@ -163,7 +163,7 @@ async def test_what_an_order_makes_ready_before_the_record_comes_again_is_delive
 ) -> None:
     heir = await open_spool()
     await put(heir)
-    await dies_settling(Scheduled(now() + waits))
+    await dies_settling(Deferred(now() + waits))
     await order(heir)
     await until(heir, WaitKind.READY, WaitKind.READY)
     [leased] = await all_that_comes(heir)
@@ -190,7 +190,7 @@ async def test_what_waits_long_is_ready_under_a_subject_that_all_of_its_domain_s
     consumer = take(spool)
     [leased] = await first(consumer, 1)
     await consumer.stop()
-    await consumer.settle(leased, [Put(leased.record.next_step(), Scheduled(now() + LATER))])
+    await consumer.settle(leased, [Put(leased.record.next_step(), Deferred(now() + LATER))])
     await retry(spool)
     [ready] = [queued async for queued in spool.waiting.list(Selection())]
     await consumer.close()
@@ -205,7 +205,7 @@ async def test_a_body_stays_with_what_goes_on(
     writer = heir.write_body(lifetime=LATER)
     await writer.write(b"Subject: large\r\n\r\n" + b"x" * 100_000)
     await put(heir, content=await writer.finish(destinations=1))
-    await dies_settling(Scheduled(now() + 4 * SECOND))
+    await dies_settling(Deferred(now() + 4 * SECOND))
     assert await all_that_comes(heir) == []
     consumer = take(heir)
     async with asyncio.timeout(patient(20)):

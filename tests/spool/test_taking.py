@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from postroad.mail.address import parse_mailbox
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.interface import LeasedRecord, Put, RecordConsumer, Scheduled
+from postroad.spool.interface import Deferred, LeasedRecord, Put, RecordConsumer
 from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
 from postroad.spool.jetstream.consume.leases import Leases
 from postroad.spool.jetstream.consume.poison.suspects import POISON, SUSPECT
@@ -253,7 +253,7 @@ async def test_what_is_left_of_mail_whose_lease_is_in_doubt_is_put_off_unless_an
 ) -> None:
     """One of two recipients has got it by us; the other, if another process had the record."""
     one, other = (QueuedRecipient(parse_mailbox(f"{name}@y.example")) for name in "bc")
-    await put(spool, recipients=(one, other), place=Scheduled(now()))
+    await put(spool, recipients=(one, other), place=Deferred(now()))
     consumer = take(spool)
     [leased] = await first(consumer, 1)
 
@@ -267,8 +267,8 @@ async def test_what_is_left_of_mail_whose_lease_is_in_doubt_is_put_off_unless_an
         await link.jetstream.delete_msg(stream, queued.key.sequence)
     served = (replace(one, state=RecipientState.DELIVERED), other)
     follows = leased.record.next_step(recipients=served)
-    await consumer.settle(leased, [Put(follows, Scheduled(now() + LATER))])
-    assert await waiting(spool) == ([] if ended else [WaitKind.SCHEDULED])
+    await consumer.settle(leased, [Put(follows, Deferred(now() + LATER))])
+    assert await waiting(spool) == ([] if ended else [WaitKind.DEFERRED])
     await consumer.close()
 
 

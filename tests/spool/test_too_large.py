@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from structlog.testing import capture_logs
 
 from postroad.spool.errors import RecordTooLarge
-from postroad.spool.interface import Put, Queued, Ready, Scheduled
+from postroad.spool.interface import Deferred, Put, Queued, Ready
 from postroad.spool.jetstream.consume import settle as settling
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.record import LastReply, QueueRecord
@@ -28,7 +28,7 @@ class PlainLink(Protocol):
 
 
 TOO_MUCH = 3_000_000  # octets
-LATER = Scheduled(now() + timedelta(hours=1))
+LATER = Deferred(now() + timedelta(hours=1))
 
 
 def deferred(leased: QueueRecord) -> QueueRecord:
@@ -62,7 +62,7 @@ async def test_what_follows_of_a_record_is_stored_without_its_replies(
         async with asyncio.timeout(patient(5)):
             assert await consumer.settle(leased, [Put(deferred(leased.record), LATER)])
     [queued] = await found(spool)
-    assert queued.kind is WaitKind.SCHEDULED
+    assert queued.kind is WaitKind.DEFERRED
     [recipient] = queued.record.recipients
     assert recipient.last is not None
     assert (recipient.last.status, recipient.last.host) == ("4.2.1", "")

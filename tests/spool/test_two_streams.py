@@ -12,7 +12,7 @@ from nats.js.api import StreamConfig, StreamInfo
 
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.ids import new_queue_id
-from postroad.spool.interface import HOLD_LIMIT, LeasedRecord, Put, Ready, Scheduled
+from postroad.spool.interface import HOLD_LIMIT, Deferred, LeasedRecord, Put, Ready
 from postroad.spool.jetstream.opening import provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.publish.succession import FOLLOWS, REPLACES
@@ -59,7 +59,7 @@ async def test_new_mail_is_in_the_intake_and_what_follows_of_it_is_not(
     consumer = take(spool)
     [leased] = await first(consumer, 1)
     report = replace(leased.record, record_id=leased.record.record_id._replace(destination=7))
-    later = Put(leased.record.next_step(), Scheduled(now() + LATER))
+    later = Put(leased.record.next_step(), Deferred(now() + LATER))
     await consumer.stop()
     await consumer.settle(leased, [later, Put(report, Ready())])
     assert await streams(spool) == [QueueStream.WAITING, QueueStream.WAITING]
@@ -72,7 +72,7 @@ async def test_headers_of_new_mail_mean_nothing_to_other_mail(
     spool: JetStreamSpool, link: Link, field: str, named: str
 ) -> None:
     """Who accepts mail may write any; delivery's own name records that are to be removed."""
-    deferred = await put(spool, place=Scheduled(now() + LATER))
+    deferred = await put(spool, place=Deferred(now() + LATER))
     [other] = [queued async for queued in spool.waiting.list(Selection())]
     new = record(new_queue_id(now(), other.key.shard), "b@z.example")
     subject = intake_subject(other.key.shard, new, spool.lane_of(new))
@@ -99,7 +99,7 @@ async def test_what_ended_in_the_intake_without_its_consumer_is_not_delivered_ag
         assert await consumer.settle(leased)
     await consumer.close()
     assert await kinds(heir) == [WaitKind.READY]
-    assert (await heir.waiting.backlog()).scheduled == 0, "the note of its end is no mail"
+    assert (await heir.waiting.backlog()).deferred == 0, "the note of its end is no mail"
     again, came = take(heir), list[LeasedRecord]()
 
     async def watch() -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.spool.interface import RecordConsumer, Scheduled
+from postroad.spool.interface import Deferred, RecordConsumer
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.timings import Timings
 from postroad.testing.patience import patient
@@ -85,7 +85,7 @@ async def test_all_processes_of_default_together_take_it_and_nothing_twice(
 
 async def test_deferred_mail_is_found_when_it_is_due(spool: JetStreamSpool) -> None:
     sink = Sink(take(spool))
-    due = Scheduled(now() + timedelta(seconds=1.5))
+    due = Deferred(now() + timedelta(seconds=1.5))
     queue_id = await put(spool, pool=GONE, place=due)
 
     async def came() -> bool:

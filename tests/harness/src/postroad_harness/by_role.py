@@ -181,8 +181,8 @@ class _Waiting:
     def list(self, selection: Selection, *, at_once: int | None = None) -> AsyncIterator[Queued]:
         return self._looker.list(selection, at_once=at_once)
 
-    async def scheduled(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
-        return await self._claimer.scheduled(record_id, domain=domain, lane=lane)
+    async def deferred(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
+        return await self._claimer.deferred(record_id, domain=domain, lane=lane)
 
     async def counts(self) -> Counts:
         return await self._looker.counts()

@@ -8,7 +8,7 @@ from datetime import timedelta
 from postroad.mail.address import parse_mailbox
 from postroad.spool.agreement import Order
 from postroad.spool.ids import new_queue_id
-from postroad.spool.interface import Put, QueueState, Scheduled
+from postroad.spool.interface import Deferred, Put, QueueState
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.record import Hold, Origin, QueuedRecipient
 from postroad.testing.patience import patient
@@ -29,7 +29,7 @@ async def put(
     content: bytes = b"Subject: hi\r\n\r\nbody\r\n",
 ) -> str:
     arrival = now() - age
-    place = place or Scheduled(now() + HOUR)
+    place = place or Deferred(now() + HOUR)
 
     queue_id = new_queue_id(arrival, len(to) % 4)
     origin = Origin(client=client)
@@ -44,7 +44,7 @@ async def put_for(spool: JetStreamSpool, *to: str) -> str:
     recipients = tuple(QueuedRecipient(parse_mailbox(each)) for each in to)
     queue_id = new_queue_id(now(), 1)
     queued = record(queue_id, to[0], recipients=recipients)
-    await store(spool, [Put(queued, Scheduled(now() + HOUR))])
+    await store(spool, [Put(queued, Deferred(now() + HOUR))])
     return queue_id
 
 

@@ -35,7 +35,7 @@ WAITING = _GROUP.gauge(
     "postroad_queue_waiting",
     "Records in the queue that wait: `deferred` for their next try, or `held` until a person"
     " decides or the hold ends.",
-    labels={"kind": (WaitKind.SCHEDULED.word, WaitKind.HELD.word)},
+    labels={"kind": (WaitKind.DEFERRED.word, WaitKind.HELD.word)},
     watch="`held` above 0: a person should decide, see `postroad queue list --held`.",
 )
 OLDEST = _GROUP.gauge(
@@ -69,7 +69,7 @@ class BacklogGauges:
         """Set the gauges to a backlog as of `now`."""
         for traffic_class in TrafficClass:
             READY.labels(traffic_class.word).set(backlog.of_class(traffic_class))
-        WAITING.labels(WaitKind.SCHEDULED.word).set(backlog.scheduled)
+        WAITING.labels(WaitKind.DEFERRED.word).set(backlog.deferred)
         WAITING.labels(WaitKind.HELD.word).set(backlog.held)
         for kind in WaitKind:
             arrival = backlog.oldest.get(kind, now)

@@ -28,14 +28,14 @@ Counts = Mapping[tuple[WaitKind, TrafficClass | None, str], Tally]
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """
-    The numbers of records: ready ones by pool and class, scheduled ones and held ones.
+    The numbers of records: ready ones by pool and class, deferred ones and held ones.
 
-    `oldest` is when the oldest record of each kind arrived. With thousands of scheduled records it
+    `oldest` is when the oldest record of each kind arrived. With thousands of deferred records it
     is that of the record stored first, because finding the oldest would mean reading the queue.
     """
 
     ready: Mapping[tuple[str, TrafficClass], int]
-    scheduled: int
+    deferred: int
     held: int
     oldest: Mapping[WaitKind, datetime] = field(default_factory=dict)
 

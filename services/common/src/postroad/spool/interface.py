@@ -42,8 +42,8 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Scheduled:
-    """Deferred until `due`, when it becomes ready by itself."""
+class Deferred:
+    """For another try at `due`, when it becomes ready by itself."""
 
     due: datetime
 
@@ -55,7 +55,7 @@ class Held:
     until: datetime
 
 
-QueueState = Ready | Scheduled | Held
+QueueState = Ready | Deferred | Held
 
 
 @valueclass(frozen=True, slots=True)
@@ -268,8 +268,8 @@ class QueueBrowser(Protocol):
         `at_once` is the size of a page; use 1 to get only the first record.
         """
 
-    async def scheduled(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
-        """Return the scheduled record with this id in a lane; None when there is none."""
+    async def deferred(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
+        """Return the deferred record with this id in a lane; None when there is none."""
 
     async def counts(self) -> Counts:
         """Return numbers and ages of records by kind, class (of ready ones) and domain."""
@@ -279,7 +279,7 @@ class QueueBrowser(Protocol):
 
     async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:
         """
-        Replace a waiting (scheduled or held) record by `puts`, exactly once.
+        Replace a waiting (deferred or held) record by `puts`, exactly once.
 
         The first put replaces the record in one atomic step. Raises ClaimLost when another process
         was faster, or the record becomes ready by itself within seconds (`may_be_claimed`), and

@@ -11,13 +11,13 @@ class WaitKind(StrEnum):
     """The queue state of a stored record; the value is its token in the queue's subjects."""
 
     READY = "r"
-    SCHEDULED = "s"
+    DEFERRED = "s"
     HELD = "h"
 
     @property
     def word(self) -> str:
         """The state as users read it: ready, deferred or held."""
-        return "deferred" if self is WaitKind.SCHEDULED else self.name.lower()
+        return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from postroad.spool.ids import RecordId
-from postroad.spool.interface import Held, QueueState, Ready, Scheduled
+from postroad.spool.interface import Deferred, Held, QueueState, Ready
 from postroad.spool.jetstream.streams.subjects import named_stream
 from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.memory.store import MemoryStore
@@ -90,7 +90,7 @@ def place_of(stream: QueueStream, subject: str, headers: Mapping[str, str]) -> Q
     if kind == "r" or stream is QueueStream.INTAKE:
         return Ready()
     due = datetime.fromisoformat(headers["Nats-Schedule"].removeprefix("@at "))
-    return Scheduled(due) if kind == "s" else Held(due)
+    return Deferred(due) if kind == "s" else Held(due)
 
 
 def error_answer(code: int, text: str) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from postroad.mail.traffic import TrafficClass
-from postroad.spool.interface import Put, Scheduled
+from postroad.spool.interface import Deferred, Put
 from postroad.spool.jetstream.consume.settle import delivers_nothing
 from postroad.spool.jetstream.publish.succession import FOLLOWS
 from postroad.spool.jetstream.streams.subjects import domain_of, named_stream, stream_name
@@ -93,7 +93,7 @@ class SimulatedServers:
         """
         fired = self.store.records.get(unpurged) if unpurged else None
         if fired is not None:
-            again = Put(fired.record, Scheduled(self.store.clock()))
+            again = Put(fired.record, Deferred(self.store.clock()))
             self.store.append([again], [f"fired by {unpurged}"])
         self.up = False
         self._consumers.clear()

@@ -109,8 +109,8 @@ class _Waiting(JetStreamBrowser):
             if (found := self._as_stored(queued)) is not None:
                 yield found
 
-    async def scheduled(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
-        queued = await self._look.scheduled(record_id, domain=domain, lane=lane)
+    async def deferred(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
+        queued = await self._look.deferred(record_id, domain=domain, lane=lane)
         return self._as_stored(queued) if queued is not None else None
 
     def _as_stored(self, queued: Queued) -> Queued | None:

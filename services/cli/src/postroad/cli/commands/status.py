@@ -21,7 +21,7 @@ from postroad.spool.interface import Spool
 from postroad.spool.selection import Selection, WaitKind
 
 _TOP = 10  # domains that the table shows, each with its last reply
-_WAITING = frozenset({WaitKind.SCHEDULED, WaitKind.HELD})
+_WAITING = frozenset({WaitKind.DEFERRED, WaitKind.HELD})
 _PROCESSES = (
     Column("PROCESS"),
     Column("ROLE", 2),

@@ -33,14 +33,14 @@ ACTIONS = (
         "retry",
         "Try deferred mail now instead of at its next retry."
         f"\n\nIf that try fails, the retry schedule continues. {_TOGETHER} {_COVERS}",
-        frozenset({WaitKind.SCHEDULED}),
+        frozenset({WaitKind.DEFERRED}),
         "--domain example.net",
     ),
     OrderAction(
         "hold",
         "Hold mail until `queue release`; after 30 days it is released automatically."
         f"\n\n{_TOGETHER} {_COVERS}",
-        frozenset({WaitKind.READY, WaitKind.SCHEDULED}),
+        frozenset({WaitKind.READY, WaitKind.DEFERRED}),
         "--from shop@example.com --reason 'ticket 5'",
     ),
     OrderAction(

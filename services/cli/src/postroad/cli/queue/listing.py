@@ -86,7 +86,7 @@ def list_queue(
     Example: postroad queue list --held --context production --namespace mail
     """
     kinds = frozenset(
-        ([WaitKind.HELD] if held else []) + ([WaitKind.SCHEDULED] if deferred else [])
+        ([WaitKind.HELD] if held else []) + ([WaitKind.DEFERRED] if deferred else [])
     ) or frozenset(WaitKind)
     choice = mail.choice(kinds=kinds)
     everything = choice == Mail().choice()

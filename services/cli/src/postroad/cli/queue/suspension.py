@@ -152,7 +152,7 @@ async def try_again(spool: Spool, ended: Order) -> None:
     if ended.action != _ACTION:
         return
     now = datetime.now(UTC)
-    waiting = replace(ended.selection, kinds=frozenset({WaitKind.SCHEDULED}))
+    waiting = replace(ended.selection, kinds=frozenset({WaitKind.DEFERRED}))
     # The later of two orders decides: a retry placed before every suspension overrides none.
     oldest = min(each.placed for each in (ended, *_standing(spool, None)))
     await spool.orders.place(

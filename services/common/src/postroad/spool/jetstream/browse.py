@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from postroad.spool.backlog import Backlog, Counts
 from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
 from postroad.spool.ids import RecordId, shard_of
-from postroad.spool.interface import CLAIM_TIMEOUT, Held, Put, Queued, Scheduled
+from postroad.spool.interface import CLAIM_TIMEOUT, Deferred, Held, Put, Queued
 from postroad.spool.jetstream.counting import Counting
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.direct_get import (
@@ -104,9 +104,9 @@ class JetStreamBrowser:
                 ):
                     yield queued
 
-    async def scheduled(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
-        """Return the scheduled record with this id in a lane; None when there is none."""
-        kind, shard = WaitKind.SCHEDULED, record_id.shard
+    async def deferred(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
+        """Return the deferred record with this id in a lane; None when there is none."""
+        kind, shard = WaitKind.DEFERRED, record_id.shard
         subject = waiting_subject(shard, kind, record_id, domain, lane)
         message = await last_on(self._link, stream_name(QueueStream.WAITING, shard), subject)
         if message is None:
@@ -118,7 +118,7 @@ class JetStreamBrowser:
         return await self._counting.counts()
 
     async def backlog(self) -> Backlog:
-        """Count ready records by pool and class, and scheduled and held ones."""
+        """Count ready records by pool and class, and deferred and held ones."""
         return await self._counting.backlog()
 
     async def ready_pools(self) -> frozenset[str]:
@@ -183,7 +183,7 @@ class JetStreamBrowser:
         not slow down other mail.
         """
         renewed = looked = 0
-        kinds = frozenset({WaitKind.SCHEDULED, WaitKind.HELD})
+        kinds = frozenset({WaitKind.DEFERRED, WaitKind.HELD})
         async for queued in self.list(Selection(kinds=kinds, lanes=frozenset(lanes))):
             looked += 1
             if looked % PAGE_MESSAGES == 0:
@@ -201,7 +201,7 @@ class JetStreamBrowser:
         return renewed
 
     async def _renew(self, queued: Queued, due: datetime) -> None:
-        place = Held(due) if queued.kind is WaitKind.HELD else Scheduled(due)
+        place = Held(due) if queued.kind is WaitKind.HELD else Deferred(due)
         await self._replace(
             queued, [Put(queued.record, place)], expecting(queued.subject, queued.key.sequence)
         )

@@ -27,7 +27,7 @@ from postroad.spool.lanes.layout import Layout
 from postroad.spool.selection import WaitKind
 from postroad.spool.wire.record import decode
 
-_FEW = 1000  # up to so many scheduled records of a shard, their subjects are listed
+_FEW = 1000  # up to so many deferred records of a shard, their subjects are listed
 
 
 class Counting:
@@ -57,10 +57,10 @@ class Counting:
 
     async def backlog(self) -> Backlog:
         """
-        Count ready records by pool and class, and scheduled and held ones.
+        Count ready records by pool and class, and deferred and held ones.
 
-        Each scheduled record has a subject of its own, so a long list is avoided: a record that is
-        neither ready nor held is scheduled.
+        Each deferred record has a subject of its own, so a long list is avoided: a record that is
+        neither ready nor held is deferred.
         """
         ready: dict[tuple[str, TrafficClass], int] = {}
         numbers: dict[WaitKind, int] = dict.fromkeys(WaitKind, 0)
@@ -76,16 +76,16 @@ class Counting:
                 else:
                     numbers[subject.kind] += number
             later = max(0, records - sum(again.values()) - sum(held.values()))
-            scheduled, first_scheduled = await self._scheduled(shard, later)
-            numbers[WaitKind.SCHEDULED] += scheduled
-            found = [(WaitKind.SCHEDULED, first_scheduled), (WaitKind.HELD, _earliest(held))]
+            deferred, first_deferred = await self._deferred(shard, later)
+            numbers[WaitKind.DEFERRED] += deferred
+            found = [(WaitKind.DEFERRED, first_deferred), (WaitKind.HELD, _earliest(held))]
             for stream, subjects in ((QueueStream.INTAKE, new), (QueueStream.WAITING, again)):
                 first = await self._first(stream, shard, WaitKind.READY) if subjects else None
                 found.append((WaitKind.READY, first))
             for kind, arrival in found:
                 if arrival is not None:
                     oldest[kind] = min(arrival, oldest.get(kind, arrival))
-        return Backlog(ready, numbers[WaitKind.SCHEDULED], numbers[WaitKind.HELD], oldest)
+        return Backlog(ready, numbers[WaitKind.DEFERRED], numbers[WaitKind.HELD], oldest)
 
     async def ready_pools(self) -> frozenset[str]:
         """Return the pools of ready and new records; subjects of waiting ones do not have it."""
@@ -96,9 +96,9 @@ class Counting:
             pools.update(filter(None, map(pool_of, (*new, *again))))
         return frozenset(pools)
 
-    async def _scheduled(self, shard: int, number: int) -> tuple[int, datetime | None]:
+    async def _deferred(self, shard: int, number: int) -> tuple[int, datetime | None]:
         """
-        Return how many records are scheduled, out of `number`, and when the oldest arrived.
+        Return how many records are deferred, out of `number`, and when the oldest arrived.
 
         If there are many, some of them may be none, and the one stored first is taken for the
         oldest.
@@ -106,7 +106,7 @@ class Counting:
         if not number:
             return 0, None
         if number > _FEW:
-            return number, await self._first(QueueStream.WAITING, shard, WaitKind.SCHEDULED)
+            return number, await self._first(QueueStream.WAITING, shard, WaitKind.DEFERRED)
         found, _ = await self._counted(QueueStream.WAITING, shard, f"pr.q.{shard}.s.>")
         return sum(each for _, each in _parsed(found)), _earliest(found)
 

@@ -42,7 +42,7 @@ from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 
 CHUNK = 512 * 1024
-_SCHEDULED = frozenset({WaitKind.SCHEDULED})
+_DEFERRED = frozenset({WaitKind.DEFERRED})
 
 
 @dataclass
@@ -115,9 +115,9 @@ class MemoryBrowser:
             if selection.admits(queued.record, queued.kind, self._store.lane_of(queued.record)):
                 yield queued
 
-    async def scheduled(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
-        """Return the scheduled record with this id in a lane; None when there is none."""
-        selection = Selection(domain=domain, kinds=_SCHEDULED, lanes=frozenset({lane}))
+    async def deferred(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
+        """Return the deferred record with this id in a lane; None when there is none."""
+        selection = Selection(domain=domain, kinds=_DEFERRED, lanes=frozenset({lane}))
         found = [queued async for queued in self.list(selection)]
         return next((each for each in found if each.record.record_id == record_id), None)
 
@@ -132,7 +132,7 @@ class MemoryBrowser:
         return counts
 
     async def backlog(self) -> Backlog:
-        """Count ready records by pool and class, and scheduled and held ones."""
+        """Count ready records by pool and class, and deferred and held ones."""
         ready: dict[tuple[str, TrafficClass], int] = {}
         waiting = dict.fromkeys(WaitKind, 0)
         oldest: dict[WaitKind, datetime] = {}
@@ -143,7 +143,7 @@ class MemoryBrowser:
                 ready[key] = ready.get(key, 0) + 1
             waiting[kind] += 1
             oldest[kind] = min(record.arrival, oldest.get(kind, record.arrival))
-        return Backlog(ready, waiting[WaitKind.SCHEDULED], waiting[WaitKind.HELD], oldest)
+        return Backlog(ready, waiting[WaitKind.DEFERRED], waiting[WaitKind.HELD], oldest)
 
     async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:
         """Replace a waiting record by `puts`, exactly once."""

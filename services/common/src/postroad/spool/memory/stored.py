@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from postroad.spool.interface import Held, Put, Ready, Scheduled
+from postroad.spool.interface import Deferred, Held, Put, Ready
 from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.puts.accepted import kind_in_intake
 from postroad.spool.record import QueueRecord
@@ -43,7 +43,7 @@ def kind_and_due(put: Put) -> tuple[WaitKind, datetime | None]:
     match put.place:
         case Ready():
             return WaitKind.READY, None
-        case Scheduled(due):
-            return WaitKind.SCHEDULED, due
+        case Deferred(due):
+            return WaitKind.DEFERRED, due
         case Held(until):
             return WaitKind.HELD, until

@@ -8,7 +8,7 @@ waits. The owner of its lane takes the record and moves it to the stream where m
 from dataclasses import replace
 from datetime import datetime
 
-from postroad.spool.interface import HOLD_LIMIT, Held, Put, QueueState, Ready, Scheduled
+from postroad.spool.interface import HOLD_LIMIT, Deferred, Held, Put, QueueState, Ready
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import WaitKind
 
@@ -18,7 +18,7 @@ def as_accepted(put: Put) -> QueueRecord:
     match put.place:
         case Ready():
             return put.record
-        case Scheduled(until) | Held(until):
+        case Deferred(until) | Held(until):
             return replace(put.record, waits_until=until)
 
 
@@ -26,7 +26,7 @@ def kind_in_intake(record: QueueRecord) -> WaitKind:
     """Return the queue state of a record in the intake."""
     if record.waits_until is None:
         return WaitKind.READY
-    return WaitKind.SCHEDULED if record.hold is None else WaitKind.HELD
+    return WaitKind.DEFERRED if record.hold is None else WaitKind.HELD
 
 
 def moved(record: QueueRecord, now: datetime) -> Put | None:
@@ -38,5 +38,5 @@ def moved(record: QueueRecord, now: datetime) -> Put | None:
     if record.waits_until is None or record.waits_until <= now:
         return None
     until = min(record.waits_until, now + HOLD_LIMIT)
-    place: QueueState = Scheduled(until) if record.hold is None else Held(until)
+    place: QueueState = Deferred(until) if record.hold is None else Held(until)
     return Put(record.next_step(waits_until=None), place)

@@ -14,7 +14,7 @@ Then the second is no repetition, and the message of the first may be gone alrea
 
 import hashlib
 
-from postroad.spool.interface import Put, Ready, Scheduled
+from postroad.spool.interface import Deferred, Put, Ready
 from postroad.spool.lanes.keys import Key
 from postroad.spool.record import QueueRecord
 
@@ -30,7 +30,7 @@ def message_id(put: Put, lane: str, origin: Key | None) -> str:
 
 
 def _digest(put: Put, record: QueueRecord, lane: str, origin: Key | None) -> str:
-    kind = "r" if isinstance(put.place, Ready) else "s" if isinstance(put.place, Scheduled) else "h"
+    kind = "r" if isinstance(put.place, Ready) else "s" if isinstance(put.place, Deferred) else "h"
     parts = [kind, record.pool, record.traffic_class, lane, origin.token if origin else "0"]
     parts += [f"{r.mailbox} {r.state}" for r in record.recipients]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:8]

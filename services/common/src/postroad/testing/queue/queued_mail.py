@@ -8,13 +8,13 @@ from postroad.mail.address import parse_mailbox
 from postroad.spool.errors import BodyMissing
 from postroad.spool.ids import RecordId
 from postroad.spool.interface import (
+    Deferred,
     Held,
     LeasedRecord,
     Put,
     QueueState,
     Ready,
     RecordConsumer,
-    Scheduled,
     Spool,
 )
 from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
@@ -76,7 +76,7 @@ async def put(spool: Spool, *to: str, place: QueueState | None = None, **more: o
         ]
 
     queue_id = spool.new_queue_id(now())
-    if isinstance(place, Scheduled | Held):
+    if isinstance(place, Deferred | Held):
         await store(spool, compose(queue_id))
         return queue_id
     return (await spool.accept(queue_id, compose, timeout=patient(5) * SECOND)).queue_id

@@ -32,7 +32,7 @@ from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import ENDING, Order
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.event import EventType
-from postroad.spool.interface import Held, Put, Queued, Ready, Scheduled, held
+from postroad.spool.interface import Deferred, Held, Put, Queued, Ready, held
 from postroad.spool.record import QUOTA, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 from postroad.telemetry.logs import get_logger
@@ -204,7 +204,7 @@ class OrderKeeper:
         """End some recipients of a waiting record; the others go on waiting as before."""
         assert queued.due is not None
         record = queued.record
-        stays = Held(queued.due) if queued.kind is WaitKind.HELD else Scheduled(queued.due)
+        stays = Held(queued.due) if queued.kind is WaitKind.HELD else Deferred(queued.due)
         settlement = ordered(record, order, self._settlement_context(), stays)
         await self._spool.waiting.claim(queued, settlement.puts, now)
         tell_order(record, order)
@@ -239,9 +239,9 @@ def concerns(order: Order, queued: Queued) -> bool:
         case "release":
             return queued.kind is WaitKind.HELD and _held_at(queued) <= order.since
         case "retry":
-            return queued.kind is WaitKind.SCHEDULED and not _was_looked_at(queued, order.since)
+            return queued.kind is WaitKind.DEFERRED and not _was_looked_at(queued, order.since)
         case "hold":
-            return queued.kind is WaitKind.SCHEDULED
+            return queued.kind is WaitKind.DEFERRED
         case _:
             return True
 

@@ -22,7 +22,7 @@ from postroad.mail.valueclass import valueclass
 from postroad.policy.model import RetrySchedule
 from postroad.policy.snapshot import Snapshot
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import Put, QueueState, Ready, Scheduled, held
+from postroad.spool.interface import Deferred, Put, QueueState, Ready, held
 from postroad.spool.record import Hold, LastReply, QueuedRecipient, QueueRecord, RecipientState
 
 _TYPES = {
@@ -126,7 +126,7 @@ def _go_on(
     puts: list[Put] = []
     if record.pending and due is not None:
         record, warning = _warn(record, at, events)
-        puts.append(Put(_next(record), Scheduled(due)))
+        puts.append(Put(_next(record), Deferred(due)))
         puts += warning
     if newly_bounced:
         puts += at.notifier.notification(record, Action.FAILED, newly_bounced, at.snapshot, at.now)

@@ -36,7 +36,7 @@ from postroad.policy.model import Reach
 from postroad.policy.snapshot import Snapshot
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
-from postroad.spool.interface import HOLD_LIMIT, Put, QueueState, Ready, Scheduled
+from postroad.spool.interface import HOLD_LIMIT, Deferred, Put, QueueState, Ready
 from postroad.spool.record import ADMIN, BlobRef, Hold, OnHoldExpiry, QueueRecord, RecipientState
 
 # A suspended record is checked again after this time, as the order may have been cancelled. With a
@@ -170,7 +170,7 @@ def meeting(
     events = settlement.events
     met: tuple[Order, ...] = ()
     for put in settlement.puts:
-        order = decide(put.record) if isinstance(put.place, Scheduled) else None
+        order = decide(put.record) if isinstance(put.place, Deferred) else None
         if order is None or order.action == "suspend":  # a waiting record need not be suspended
             puts.append(put)
         elif ends_in_part(put.record, order):

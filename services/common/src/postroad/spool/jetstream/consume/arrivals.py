@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from postroad.spool.errors import SpoolError
-from postroad.spool.interface import Put, Scheduled
+from postroad.spool.interface import Deferred, Put
 from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
 from postroad.spool.jetstream.consume.acknowledger import (
     ACK,
@@ -130,7 +130,7 @@ class Arrivals:
             self._acknowledger.answer(delivered.message.reply, _LATER)
             return
         leased = self._take_up(delivered, record, key, sent)
-        put = Put(record.next_step(), Scheduled(datetime.now(UTC) + _MUCH_LATER))
+        put = Put(record.next_step(), Deferred(datetime.now(UTC) + _MUCH_LATER))
         self._tasks.spawn(self._acknowledger.settle(leased, [put], []))
 
     def _take_up(

@@ -25,7 +25,7 @@ from postroad.spool.errors import (
     SpoolFull,
     SpoolUnavailable,
 )
-from postroad.spool.interface import Held, Put, Scheduled
+from postroad.spool.interface import Deferred, Held, Put
 from postroad.spool.jetstream.nats.client import FastClient, header_of
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.pub_ack import Acknowledged, acknowledged, check_ack
@@ -249,7 +249,7 @@ def _post(client: FastClient, message: _Message, headers: Mapping[str, str]) -> 
 
 def _due(put: Put) -> datetime | None:
     match put.place:
-        case Scheduled(due):
+        case Deferred(due):
             return due.astimezone(UTC)
         case Held(until):
             return until.astimezone(UTC)

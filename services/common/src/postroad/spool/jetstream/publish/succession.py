@@ -29,7 +29,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from postroad.spool.errors import ClaimLost, RecordCorrupt, SpoolUnavailable
-from postroad.spool.interface import Held, QueueState, Ready, Scheduled
+from postroad.spool.interface import Deferred, Held, QueueState, Ready
 from postroad.spool.jetstream.bodies.lifetime import time_to_live
 from postroad.spool.jetstream.nats.direct_get import StoredMessage
 from postroad.spool.jetstream.nats.leader_get import ask_leader
@@ -63,7 +63,7 @@ def comes_soon(place: QueueState, now: datetime) -> bool:
     match place:
         case Ready():
             return True
-        case Scheduled(due) | Held(due):
+        case Deferred(due) | Held(due):
             return due - now < SOON
 
 

@@ -11,7 +11,7 @@ Where mail waits:
 - `pr.q.<shard>.r.<pool>.<class>.<lane>.<domain>`: ready records.
 - `pr.q.<shard>.r.<pool>.<class>.<lane>.<domain>.<record id>`: ready records that must be found by
   their id, because they waited for some minutes only (`spool.jetstream.publish.succession`).
-- `pr.q.<shard>.s.<lane>.<domain>.<record id>`: scheduled records.
+- `pr.q.<shard>.s.<lane>.<domain>.<record id>`: deferred records.
 - `pr.q.<shard>.h.<lane>.<domain>.<record id>`: held records.
 - `pr.q.<shard>.e.i.<domain>.<record id>`: notes that a record in the intake has ended.
 
@@ -30,7 +30,7 @@ from functools import lru_cache
 from postroad.mail.address import normalise_domain
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import RecordId, arrival_of
-from postroad.spool.interface import Held, Put, Ready, Scheduled
+from postroad.spool.interface import Deferred, Held, Put, Ready
 from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.puts.accepted import kind_in_intake
 from postroad.spool.record import BlobRef, QueueRecord
@@ -166,7 +166,7 @@ def parse(subject: str) -> ReadySubject | WaitingSubject | None:
                 return WaitingSubject(WaitKind(kind), ready.domain, None)
             case ["pr", "q", _, WaitKind.READY, pool, traffic, _, domain, *ids] if len(ids) < 2:
                 return ReadySubject(domain_of(pool), TrafficClass(traffic), domain_of(domain))
-            case ["pr", "q", _, WaitKind.SCHEDULED | WaitKind.HELD as kind, _, domain, record_id]:
+            case ["pr", "q", _, WaitKind.DEFERRED | WaitKind.HELD as kind, _, domain, record_id]:
                 return WaitingSubject(WaitKind(kind), domain_of(domain), _arrival(record_id))
     except ValueError:
         pass  # a malformed class or domain
@@ -202,8 +202,8 @@ def subject_of(shard: int, put: Put, lane: str, *, by_id: bool = False) -> str:
     match put.place:
         case Ready():
             return ready_subject(shard, record, lane, by_id=by_id)
-        case Scheduled():
-            kind = WaitKind.SCHEDULED
+        case Deferred():
+            kind = WaitKind.DEFERRED
         case Held():
             kind = WaitKind.HELD
     return waiting_subject(shard, kind, record.record_id, record.domain, lane)

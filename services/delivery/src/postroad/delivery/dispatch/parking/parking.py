@@ -181,7 +181,7 @@ class Parking:
 
     async def _make_ready(self, parked: Parked) -> bool:
         """Make a record ready; False if it is ready already, or about to be."""
-        queued = await self._waiting.scheduled(
+        queued = await self._waiting.deferred(
             parked.record_id, domain=parked.domain, lane=parked.lane
         )
         if queued is None:
