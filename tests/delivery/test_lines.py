@@ -64,9 +64,10 @@ async def test_a_line_for_each_recipient(
 async def test_what_expires_is_a_line_of_its_own() -> None:
     soon = now() + timedelta(seconds=1)
     lines, event, _ = await attempted(b"451 4.7.1 later\r\n", EventType.EXPIRATION, deadline=soon)
-    told = [(line["event"], line.get("reason")) for line in lines if line["to"] == "b@y.example"]
-    assert told[-1] == ("bounced", "expired")
-    assert set(told[:-1]) == {("deferred", None)}
+    own = [line for line in lines if line["to"] == "b@y.example"]
+    told = [(line["event"], line.get("reason"), line["dsn"]) for line in own]
+    assert told[-1] == ("bounced", "expired", "4.7.1")
+    assert set(told[:-1]) == {("deferred", None, "4.7.1")}
     assert event.reason == "expired"
 
 

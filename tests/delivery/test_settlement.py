@@ -187,9 +187,34 @@ def test_what_is_pending_at_the_deadline_expires_and_the_rest_stays() -> None:
     found = report(settlement)
     assert found is not None
     statuses = {str(b["Final-Recipient"])[8:]: str(b["Status"]) for b in found[1]}
-    assert statuses == {"c@y.example": "4.4.7", "d@y.example": "5.1.1"}
+    assert statuses == {"c@y.example": "4.7.1", "d@y.example": "5.1.1"}
     [expired] = [e for e in settlement.events if e.type is EventType.EXPIRATION]
     assert expired.recipients == ("c@y.example",)
+
+
+@pytest.mark.parametrize(
+    ("status", "host", "told"),
+    [
+        ("4.4.1", "", "4.4.1"),  # no host could be reached
+        ("4.7.1", "mx.y.example", "4.7.1"),
+        ("4.6.7", "", "5.6.7"),  # a host does not offer SMTPUTF8
+        ("4.3.4", "", "5.3.4"),  # it announces too small a SIZE
+        ("4.3.4", "mx.y.example", "4.3.4"),
+        ("4.4.5", "", "4.4.7"),  # it was never tried
+        ("", "", "4.4.7"),
+    ],
+)
+def test_who_expires_has_the_status_of_what_kept_the_mail_waiting(
+    status: str, host: str, told: str
+) -> None:
+    why = LastReply("a reason", NOW - HOUR, status, host)
+    waiting = (QueuedRecipient(parse_mailbox("b@y.example"), last=why),)
+    over = NOW - timedelta(minutes=1)
+    record = message(recipients=waiting, deadline=NOW - HOUR, overtime=over)
+    settlement = put_off(record, HOUR, "site", "no room", at())
+    found = report(settlement)
+    assert found is not None
+    assert (found[1][0]["Action"], found[1][0]["Status"]) == ("failed", told)
 
 
 def test_the_sender_is_warned_once() -> None:

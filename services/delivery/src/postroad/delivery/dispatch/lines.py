@@ -5,18 +5,17 @@ Mail administrators search for these lines, so each has all that they need: the 
 hop, the delay and the reply.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from postroad.delivery.attempt.attempt import AttemptResult
 from postroad.delivery.disposition.settlement import Settlement
 from postroad.delivery.outcome import Outcome, OutcomeKind
-from postroad.mail.status import DELIVERY_EXPIRED
 from postroad.policy.model import EgressPath
 from postroad.smtp_client.peer import Peer
 from postroad.spool.agreement import Order
 from postroad.spool.event import Event, EventType
-from postroad.spool.record import QueueRecord
+from postroad.spool.record import QueuedRecipient, QueueRecord
 from postroad.telemetry import tracing
 from postroad.telemetry.logs import get_logger
 
@@ -28,7 +27,6 @@ _WORDS = {
     OutcomeKind.BOUNCED: "bounced",
 }
 _NAMED = 5  # the most recipients in one line
-_GIVEN_UP = (EventType.EXPIRATION, EventType.ADMIN_BOUNCE)
 
 
 def tell_attempt(
@@ -58,9 +56,10 @@ def tell_settlement(record: QueueRecord, settlement: Settlement, *, attempted: b
     If there was no attempt, deferred recipients are logged here, too.
     """
     for event in settlement.events:
-        if event.type in _GIVEN_UP:
-            dsn = {"dsn": str(DELIVERY_EXPIRED)} if event.type is EventType.EXPIRATION else {}
-            _tell_all("bounced", record, event, reason=event.reason, **dsn)
+        if event.type is EventType.EXPIRATION:
+            _tell_expired(record, event, settlement.expired)
+        elif event.type is EventType.ADMIN_BOUNCE:
+            _tell_all("bounced", record, event, reason=event.reason)
         elif event.type is EventType.TRANSIENT_FAILURE and not attempted:
             _tell_all("deferred", record, event, reply=event.reply)
     queue_id = record.record_id.queue_id
@@ -81,6 +80,13 @@ def tell_order(record: QueueRecord, order: Order) -> None:
         order=order.action,
         reason=order.said,
     )
+
+
+def _tell_expired(record: QueueRecord, event: Event, expired: Iterable[QueuedRecipient]) -> None:
+    whose, rest = _whose(record), _rest(record, event.at)
+    for each in expired:
+        dsn = each.last.status if each.last is not None else ""
+        log.info("bounced", **whose, to=str(each.mailbox), reason=event.reason, dsn=dsn, **rest)
 
 
 def _tell_all(word: str, record: QueueRecord, event: Event, **said: str) -> None:

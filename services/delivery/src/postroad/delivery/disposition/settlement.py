@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from postroad.delivery.disposition.dsn import Notifier
-from postroad.delivery.disposition.given_up import end, everybody
+from postroad.delivery.disposition.given_up import NOT_TRIED, end, everybody
 from postroad.delivery.disposition.happening import Attempted, event_about
 from postroad.delivery.disposition.retry import OVERTIME, in_time, next_try, warns
 from postroad.delivery.outcome import Outcome, OutcomeKind, cut, most_text
@@ -37,7 +37,6 @@ _STATES = {
 }
 
 _DOUBTFUL = 10  # doubtful hosts of a record that are remembered
-NOT_TRIED = EnhancedStatus(4, 4, 5)  # the mail system is congested
 
 AT_ONCE = Ready()
 NOTHING = Attempted({}, "")  # stands for no attempt
@@ -45,10 +44,11 @@ NOTHING = Attempted({}, "")  # stands for no attempt
 
 @valueclass(frozen=True, slots=True)
 class Settlement:
-    """The puts to store and the events to write."""
+    """The puts to store and the events to write; who has expired, with what they are told."""
 
     puts: tuple[Put, ...]
     events: tuple[Event, ...]
+    expired: tuple[QueuedRecipient, ...] = ()
 
 
 @valueclass(frozen=True, slots=True)
@@ -113,14 +113,17 @@ def _go_on(
     newly_bounced: list[QueuedRecipient],
     events: list[Event],
     told: str = "expired",
+    status: EnhancedStatus | None = None,
 ) -> Settlement:
     """
     Return what follows for the pending and bounced recipients, and for their sender.
 
-    If `due` is None, the pending recipients have expired, and the sender is `told`.
+    If `due` is None, the pending recipients have expired, and the sender is `told`, with `status`
+    or that of the last reply for each.
     """
+    expired: list[QueuedRecipient] = []
     if due is None and record.pending:
-        record, expired = end(record, everybody, told, DELIVERY_EXPIRED, at.now)
+        record, expired = end(record, everybody, told, status, at.now)
         newly_bounced = newly_bounced + expired
         events.append(event_about(EventType.EXPIRATION, record, expired, at, reason="expired"))
     puts: list[Put] = []
@@ -130,7 +133,7 @@ def _go_on(
         puts += warning
     if newly_bounced:
         puts += at.notifier.notification(record, Action.FAILED, newly_bounced, at.snapshot, at.now)
-    return Settlement(tuple(puts), tuple(events))
+    return Settlement(tuple(puts), tuple(events), tuple(expired))
 
 
 def _go_on_at_once(
@@ -193,7 +196,7 @@ def _due(
 
 def expire(record: QueueRecord, why: str, at: SettlementContext) -> Settlement:
     """Return what follows when a record expires while it is not tried; `why` says why it is not."""
-    return _go_on(record, None, at, [], [], f"expired, {why}")
+    return _go_on(record, None, at, [], [], f"expired, {why}", DELIVERY_EXPIRED)
 
 
 def hold(
@@ -242,7 +245,8 @@ def give_up(
     puts = [Put(rest.next_step(), place)] if rest.pending else []
     if not why.silent:
         puts += at.notifier.notification(record, Action.FAILED, ended, at.snapshot, at.now)
-    return Settlement(tuple(puts), events)
+    expired = tuple(ended) if why.kind is EventType.EXPIRATION else ()
+    return Settlement(tuple(puts), events, expired)
 
 
 def _after(

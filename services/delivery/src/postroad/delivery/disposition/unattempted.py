@@ -10,11 +10,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from postroad.delivery import metrics
+from postroad.delivery.disposition.given_up import NOT_TRIED
 from postroad.delivery.disposition.happening import Attempted, event_about
 from postroad.delivery.disposition.retry import JITTER, overtime
 from postroad.delivery.disposition.settlement import (
     AT_ONCE,
-    NOT_TRIED,
     GivenUp,
     Settlement,
     SettlementContext,
@@ -181,7 +181,7 @@ def meeting(
             met += (order, *others)
         else:
             puts.append(Put(put.record, Ready()))
-    return Settlement(tuple(puts), events), met
+    return Settlement(tuple(puts), events, settlement.expired), met
 
 
 def nowhere(route: NoRoute, domain: str, snapshot: Snapshot | None) -> Outcome:
