@@ -44,7 +44,6 @@ from postroad.process.errors import StartupError
 from postroad.process.lifecycle import Process
 from postroad.process.machine.resolv_conf import ResolvConf
 from postroad.queue.opening import read_keyring, spool_options
-from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
 from postroad.spool.lanes.layout import Layout
 from postroad.telemetry.logs import get_logger
@@ -155,7 +154,7 @@ class Leader:
 
     async def start(self, process: Process) -> None:
         """Read what is published, then list what is declared, then start everything else."""
-        await self._read_published()
+        await self._publisher.read_published()
         self._proofs.remember(self._publisher.published.values(), datetime.now(UTC))
         await self._informer.list_first()
         watch = Watch(self._informer.event, self._settings.followed, self.list_soon)
@@ -178,15 +177,6 @@ class Leader:
     def list_soon(self) -> None:
         """List all objects again: the API server or the watch was interrupted."""
         self._informer.list_soon()
-
-    async def _read_published(self) -> None:
-        while True:
-            try:
-                await self._publisher.start()
-                return
-            except SpoolError as error:
-                log.warning("what is published cannot be read yet", error=str(error))
-                await asyncio.sleep(1)
 
     def _declared(self) -> None:
         self._publisher.wake()

@@ -30,6 +30,7 @@ from postroad.policy.model import Entry
 from postroad.policy.secrets.seal import Keyrings
 from postroad.policy.snapshot import SnapshotLoader
 from postroad.process.background.backoff import Backoff
+from postroad.spool.agreement import ConfigState
 from postroad.spool.errors import RecordTooLarge, SpoolError
 from postroad.spool.interface import Spool
 from postroad.spool.lanes.layout import Layout
@@ -91,9 +92,9 @@ class ConfigurationPublisher:
         """Compile everything again soon."""
         self._dirty.set()
 
-    async def start(self) -> None:
-        """Read what is published now; SpoolError if the queue does not answer."""
-        last = await self._spool.config.last()
+    async def read_published(self) -> None:
+        """Read what is published now, retrying until the queue answers."""
+        last = await self._last()
         if last is None:
             return
         loaded = await asyncio.to_thread(
@@ -128,6 +129,16 @@ class ConfigurationPublisher:
                     continue  # it is tried again in a minute
                 self._dirty.set()
                 failures += 1
+                await asyncio.sleep(_BACKOFF.seconds(failures, random))
+
+    async def _last(self) -> ConfigState | None:
+        failures = 0
+        while True:
+            try:
+                return await self._spool.config.last()
+            except SpoolError as error:
+                failures += 1
+                log.warning("what is published cannot be read yet", error=str(error))
                 await asyncio.sleep(_BACKOFF.seconds(failures, random))
 
     async def _wait(self) -> bool:

@@ -1,11 +1,13 @@
 """The operator's connection to the queue: one that counts while it stands by, one to lead."""
 
 import asyncio
+import random
 from contextlib import suppress
 from datetime import timedelta
 
 from postroad.operator.jetstream.backlog import BacklogCounts
 from postroad.operator.jetstream.provisioning import left_out
+from postroad.process.background.backoff import Backoff
 from postroad.process.lifecycle import Process
 from postroad.spool.errors import SpoolError, SpoolUnavailable
 from postroad.spool.interface import Spool
@@ -17,6 +19,7 @@ from postroad.telemetry.logs import get_logger
 
 _REOPENED_EVERY = timedelta(minutes=10)
 _CLOSES_IN = timedelta(seconds=3)
+_BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=5))
 
 log = get_logger(__name__)
 
@@ -58,13 +61,15 @@ class QueueConnection:
         return left_out(self._spool.layout, self._wanted) if self._spool is not None else None
 
     async def _open(self) -> JetStreamSpool:
+        failures = 0
         while True:
             try:
                 self._spool = await connect(self.options)
                 return self._spool
             except SpoolError as error:
+                failures += 1
                 log.warning("the queue cannot be opened yet", error=str(error))
-                await asyncio.sleep(1)
+                await asyncio.sleep(_BACKOFF.seconds(failures, random))
 
     async def _count(self) -> None:
         # Opened again from time to time: the leader may have added shards.

@@ -9,6 +9,7 @@ they are dropped and counted. Mail never waits for events.
 """
 
 import asyncio
+import random
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +19,7 @@ from itertools import islice
 import nats.errors
 import nats.js.errors
 
+from postroad.process.background.backoff import Backoff
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import RecordCorrupt, SpoolUnavailable
 from postroad.spool.event import Event, EventType
@@ -44,6 +46,7 @@ _RETRY_WAIT = timedelta(milliseconds=250)
 _CLOSING = timedelta(seconds=3)
 
 _LOOKS_EVERY = timedelta(milliseconds=200)
+_BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=5))  # of a reader that follows
 # Batches of different processes are stored up to 100 ms late and in any order. So the last events
 # of a page are sorted together with the next page. Clocks differ, so a reader begins a minute
 # earlier.
@@ -130,13 +133,15 @@ class JetStreamEvents:
     async def _page(
         self, subject: str, *, after: int, since: datetime | None, patient: bool
     ) -> direct_get.Page:
+        failures = 0
         while True:
             try:
                 return await direct_get.page(self._link, STREAM, subject, after=after, since=since)
             except SpoolUnavailable:
                 if not patient:
                     raise
-            await asyncio.sleep(1)
+            failures += 1
+            await asyncio.sleep(_BACKOFF.seconds(failures, random))
 
     # ------------------------------------------------------------ writing
 
