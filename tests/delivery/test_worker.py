@@ -23,7 +23,7 @@ from postroad.policy.model import (
 from postroad.spool.errors import BodyMissing, SpoolUnavailable
 from postroad.spool.event import EventType
 from postroad.spool.memory.spool import MemorySpool
-from postroad.spool.record import BlobRef, QueuedRecipient, QueueRecord
+from postroad.spool.record import BlobRef, QueuedRecipient, QueueRecord, RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
 from postroad.testing.peers.dns_server import Table, Zone, ZoneFault
@@ -130,6 +130,22 @@ async def test_mail_without_a_way_out_waits() -> None:
         [event] = await history(spool, EventType.TRANSIENT_FAILURE)
         assert event.reply == "no route to recipient"
     assert await waiting(spool) == [WaitKind.DEFERRED]
+
+
+@pytest.mark.parametrize("state", [RecipientState.DELIVERED, RecipientState.BOUNCED])
+async def test_a_record_without_a_recipient_that_waits_ends_at_once(state: RecipientState) -> None:
+    spool = MemorySpool()
+    ended = (QueuedRecipient(parse_mailbox("b@y.example"), state=state),)
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        [queue_id] = await send(spool, "b@y.example", recipients=ended)
+        with capture_logs() as lines:
+            async with delivering(spool), asyncio.timeout(patient(5)):
+                while await waiting(spool):
+                    await asyncio.sleep(0.01)
+    told = [line["event"] for line in lines if str(line.get("record_id")).startswith(queue_id)]
+    assert told == ["a record has no recipient left"]
+    assert mx.connections == 0
 
 
 async def test_mail_by_mx_finds_its_host_and_its_sender() -> None:

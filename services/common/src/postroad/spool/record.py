@@ -170,6 +170,11 @@ class QueueRecord:
         """The recipients that still need an attempt."""
         return tuple(r for r in self.recipients if r.state is RecipientState.PENDING)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether no recipient needs an attempt any more."""
+        return all(r.state is not RecipientState.PENDING for r in self.recipients)
+
     def without_replies(self) -> "QueueRecord":
         """Return the record with a remark in place of each recipient's last reply."""
         recipients = tuple(

@@ -86,6 +86,9 @@ class SiteAssignment:
     def begin(self, leased: LeasedRecord) -> None:
         """Find the site of a record; without a task if its route is known."""
         record = leased.record
+        if record.has_ended:
+            self._settler.nothing_left(leased)
+            return
         snapshot = self._context.configuration.current
         self.renewal.heed(snapshot)
         self.heed_elsewhere()

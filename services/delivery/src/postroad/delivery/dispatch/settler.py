@@ -173,6 +173,15 @@ class Settler:
         tell_settlement(leased.record, settlement, attempted=False)
         self._tasks.spawn(self.settle(leased, settlement))
 
+    def nothing_left(self, leased: LeasedRecord) -> None:
+        """
+        End a record whose recipients have all ended.
+
+        No release stores one, but an attempt at it would be a message to nobody.
+        """
+        log.warning("a record has no recipient left", record_id=str(leased.record.record_id))
+        self._tasks.spawn(self.settle(leased, Settlement((), ())))
+
     async def give_back(self, leased: LeasedRecord) -> None:
         """Give a record that has not begun to another process."""
         await self._context.consumer.give_back(leased)
