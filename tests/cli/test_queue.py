@@ -81,6 +81,18 @@ async def test_status_tells_who_cannot_read_all_of_the_configuration(
     assert [each["stale"] for each in json.loads(out)["processes"]] == [True]
 
 
+async def test_status_tells_of_no_generation_where_a_process_has_none(
+    server: NatsServer, run: Run
+) -> None:
+    up = await connect(SpoolOptions((server.url,), role="operator", process="up"))
+    _, out, _ = await run("status")
+    [row] = [line.split() for line in out.splitlines() if line.startswith("up ")]
+    assert row == ["up", "operator", "default", row[-2], "ago"]
+    _, out, _ = await run("status", "--json")
+    assert [each["generation"] for each in json.loads(out)["processes"]] == [None]
+    await up.close()
+
+
 async def test_status_names_a_stream_that_takes_no_mail(
     server: NatsServer, spool: JetStreamSpool, run: Run
 ) -> None:

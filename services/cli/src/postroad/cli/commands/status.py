@@ -186,8 +186,14 @@ def _print(glance: Glance, *, wide: bool) -> None:
         print_findings(glance.findings, now, wide=wide)
 
 
+def _generation(session: SessionInfo) -> int | None:
+    """Return the generation that a process has; None without one, as of the operator and `up`."""
+    return session.generation or None
+
+
 def _configuration(session: SessionInfo) -> str:
-    return f"{session.generation}, not all of it" if session.stale else str(session.generation)
+    known = str(_generation(session) or "")
+    return f"{known}, not all of it" if known and session.stale else known
 
 
 def _domain_cells(mail: DomainMail, now: datetime) -> tuple[str, ...]:
@@ -209,7 +215,7 @@ def _summary(glance: Glance) -> dict[str, object]:
                 "process": s.process,
                 "role": s.role,
                 "pool": s.pool,
-                "generation": s.generation,
+                "generation": _generation(s),
                 "stale": s.stale,
                 "started": s.started,
             }
