@@ -156,6 +156,19 @@ async def test_mail_that_waits_and_has_no_way_out_any_more_is_deferred_like_new_
     assert [kind for kind, _ in await waiting(spool)] == [WaitKind.DEFERRED] * 4
 
 
+async def test_mail_that_comes_while_its_relay_is_replaced_goes_out_soon_after() -> None:
+    """It takes the five seconds after which the mail comes back, not the default first retry."""
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, other_example=to_smarthost(mx))
+        async with delivering(spool):
+            await send(spool, "b@y.example")
+            await history(spool, EventType.TRANSIENT_FAILURE)
+            await publish(spool, anywhere=to_smarthost(mx))
+            [event] = await history(spool, EventType.DELIVERY)
+    assert (event.attempt, len(mx.messages)) == (1, 1)
+
+
 @pytest.mark.parametrize("rate", [None, Rate(100, HOUR)], ids=["none", "higher"])
 async def test_a_rate_that_is_raised_lets_what_waits_go_on(rate: Rate | None) -> None:
     spool = MemorySpool()

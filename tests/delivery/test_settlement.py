@@ -507,6 +507,36 @@ def test_who_has_got_the_mail_is_not_tried_again_for_lack_of_a_route() -> None:
     assert report(settlement) is None, "nobody is told of them again"
 
 
+def test_mail_without_a_route_waits_half_as_long_as_it_has_had_none() -> None:
+    """Whatever its Relay was, nobody knows when there will be one; and nothing was tried."""
+    put, waits = Put(message("b@y.example"), Ready()), []
+    when = at()
+    for _ in range(12):
+        settlement = no_route(put.record, when)
+        found = again(settlement)
+        assert found is not None
+        assert isinstance(found.place, Deferred)
+        waits.append((found.place.due - when.now).total_seconds())
+        assert (len(settlement.events), found.record.attempts) == (len(waits) == 1, 0)
+        put, when = found, at(found.place.due)
+    assert 4 <= waits[0] <= 6
+    been = 0.0
+    for wait in waits:
+        assert wait <= max(6, been * 0.6)
+        been += wait
+    last = put.record.recipients[0].last
+    assert last is not None
+    assert (last.text, last.status, last.at) == ("no route to recipient", "4.4.4", NOW)
+    late = at(NOW + 23 * HOUR)
+    found = again(no_route(put.record, late))
+    assert found is not None
+    assert isinstance(found.place, Deferred)
+    assert found.place.due <= late.now + timedelta(minutes=18)
+    over = no_route(put.record, at(put.record.deadline))
+    assert [event.type for event in over.events][-1] == EventType.EXPIRATION
+    assert again(over) is None
+
+
 def test_mail_that_is_left_alone_for_longer_than_its_body_lives_is_held() -> None:
     """A person may let it go on; without its body nobody could."""
     body = BlobRef(0, "b" * 32, 1, 9, b"", 1)

@@ -15,6 +15,7 @@ from postroad.delivery.disposition.happening import Attempted, event_about
 from postroad.delivery.disposition.retry import JITTER, overtime
 from postroad.delivery.disposition.settlement import (
     AT_ONCE,
+    NOTHING,
     GivenUp,
     Settlement,
     SettlementContext,
@@ -43,6 +44,8 @@ from postroad.spool.record import ADMIN, BlobRef, Hold, OnHoldExpiry, QueueRecor
 # million such records, these are a thousand writes a second.
 _LOOKED_AT = timedelta(minutes=15)
 _LAST_LOOK = timedelta(minutes=1)  # after its deadline, within which its last check comes
+_SOONEST = timedelta(seconds=5)  # a Relay that is replaced is away for a moment
+_NO_ROUTE = deferred("no route to recipient", status=EnhancedStatus(4, 4, 4))
 _UNREAD = "the configuration cannot be read completely"
 
 
@@ -136,9 +139,22 @@ def hold_ended(record: QueueRecord, ended: Hold, at: SettlementContext) -> Settl
 
 
 def no_route(record: QueueRecord, at: SettlementContext) -> Settlement:
-    """Return what follows when a record has no egress path: it is deferred."""
-    outcomes = for_all(record, deferred("no route to recipient"))
-    return settle(record, Attempted(outcomes, record.site), at)
+    """
+    Return what follows when a record has no egress path: it waits, and this is no attempt.
+
+    No Relay says when to try again, and a person may declare one at any moment. So the record is
+    looked at again after half of the time for which it has had no egress path. The history has the
+    first time only.
+    """
+    first = Attempted(for_all(record, _NO_ROUTE), record.site)
+    if at.now >= record.deadline:
+        return settle(record, first, at)
+    said = [each.last for each in record.pending]
+    since = [last.at for last in said if last is not None and last.text == _NO_ROUTE.text]
+    wait = (at.now - min(since)) / 2 if since else _SOONEST
+    wait = max(_SOONEST, min(wait, _LOOKED_AT)) * at.dice.uniform(1 - JITTER, 1 + JITTER)
+    known = NOTHING if since else first
+    return put_off(record, wait, record.site, _NO_ROUTE.text, at, known)
 
 
 def without_body(
