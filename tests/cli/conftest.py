@@ -1,19 +1,23 @@
-"""A real queue, and a way to run commands on it."""
+"""A real queue, a way to run commands on it, and a sink."""
 
 import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from postroad.cli.sink.server import SinkBehaviour
+from postroad.cli.sink.session import SinkProtocol
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
+from postroad_harness.setups.load import Hop, OpenHop
 from postroad_harness.waiting_mail import Run, Said
 
 
@@ -48,3 +52,21 @@ def run(server: NatsServer) -> Run:
         return process.returncode or 0, out.decode(), err.decode()
 
     return run_one
+
+
+@pytest.fixture
+async def open_hop() -> AsyncIterator[OpenHop]:
+    opened: list[tuple[Hop, asyncio.Server]] = []
+
+    async def open_one(**behaviour: Any) -> Hop:
+        hop = Hop(SinkBehaviour(**behaviour))
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: SinkProtocol(hop.sink), "127.0.0.1", 0)
+        hop.port = server.sockets[0].getsockname()[1]
+        opened.append((hop, server))
+        return hop
+
+    yield open_one
+    for hop, server in opened:
+        server.close()
+        await hop.sink.hang_up()

@@ -43,7 +43,7 @@ PERSON = f"{WORK}::test_a_person_looks_at_the_queue_and_gives_orders"
 SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
     "whoever runs the relay": {
         "the release's namespace": (
-            f"{CLAIMS}::test_a_grant_outside_the_namespace_of_the_release_says_so",
+            "policy/test_grants.py::test_a_grant_outside_the_namespace_of_the_release_says_so",
         ),
         "grant names (DomainGrant), claim any name without proof, limit anybody (Quota)": (
             BEST_CLAIM,
@@ -53,8 +53,8 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "a tenant": {
         "Domains, Relays, Clients and Secrets in the own namespace": (
-            "policy/test_compile.py::test_a_secret_elsewhere_is_not_looked_at",
-            "policy/test_compile.py::test_a_relay_elsewhere_must_admit_the_namespace",
+            "policy/test_login_secrets.py::test_a_secret_elsewhere_is_not_looked_at",
+            "policy/test_relay_references.py::test_a_relay_elsewhere_must_admit_the_namespace",
         ),
         "decide where the mail of that namespace goes, and as whom it may send": (
             f"{CLAIMS}::test_a_name_that_nobody_has_proven_counts_at_home_and_for_strangers",
@@ -195,7 +195,7 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
     "`Granted`": {
         "a DomainGrant in the release's namespace gives the name to the namespace": (
             BEST_CLAIM,
-            f"{CLAIMS}::test_a_grant_elsewhere_or_of_something_else_grants_nothing",
+            "policy/test_grants.py::test_a_grant_elsewhere_or_of_something_else_grants_nothing",
         ),
     },
     "`TXTRecord`": {

@@ -1,81 +1,28 @@
 """Whose mail a Domain takes: a name is proven by a grant or by the DNS, or counts at home only."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
-from postroad.manifests.compiler.claims import ClaimKey, Claims, Evidence
-from postroad.manifests.compiler.result import Compiled, ConditionType
-from postroad.manifests.kinds.domain_grant import DomainGrantSpec
+from postroad.manifests.compiler.claims import Claims, Evidence
+from postroad.manifests.compiler.result import Compiled
 from postroad.manifests.objects import Kind, Reference
 from postroad.policy.egress_path import find_egress_path, may_be_otherwise
-from postroad.policy.model import ClaimBasis, Client, Domain, ObjectKey, Reach, Relay
+from postroad.policy.model import ClaimBasis, Domain, ObjectKey, Reach
 from postroad.policy.snapshot import Snapshot
 from postroad_harness.compiling import compiled, reasons
-
-NAME = "bank.example"
-DOMAIN = """\
-kind: Domain
-metadata: {name: d, namespace: %s, creationTimestamp: '2026-01-%sT00:00:00Z'}
-spec:
-  domain: bank.example
-  receive: {route: {hosts: [{host: mail.%s.example}]}}
-  send: {relayRef: {name: out}}
-  allowedNamespaces: {from: All}"""
-RELAY = "kind: Relay\nmetadata: {name: out, namespace: %s}\nspec: {mx: {}}"
-CLIENT = """\
-kind: Client
-metadata: {name: c, namespace: %s}
-spec: {networks: [10.0.0.0/8], senders: ['*@bank.example']}"""
-GRANT = """\
-kind: DomainGrant
-metadata: {name: g, namespace: %s}
-spec: {domains: ['%s'], namespaces: [%s]}"""
-# shop's Domain is older than work's; app only sends.
-SHOP, WORK = DOMAIN % ("shop", "01", "shop"), DOMAIN % ("work", "02", "work")
-OTHERS = (*(RELAY % each for each in ("shop", "work", "app")), CLIENT % "app")
-
-
-NOTHING = {"shop": Evidence(ClaimBasis.NONE), "work": Evidence(ClaimBasis.NONE)}
-
-
-def judged(dns: Mapping[str, Evidence] = NOTHING) -> Claims:
-    """Return claims of a cluster whose release is in namespace mail; `dns` by namespace."""
-    keys = {ClaimKey(namespace, NAME): evidence for namespace, evidence in dns.items()}
-    return Claims(frozenset({"mail"}), "mail", keys, "relay.example")
-
-
-def snapshot_of(outcome: Compiled) -> Snapshot:
-    entries = outcome.entries.values()
-    return Snapshot.of(
-        1,
-        domains=tuple(each for each in entries if isinstance(each, Domain)),
-        relays=tuple(each for each in entries if isinstance(each, Relay)),
-        clients=tuple(each for each in entries if isinstance(each, Client)),
-    )
-
-
-def hosts(outcome: Compiled) -> dict[str, str]:
-    """Return whose route the mail to the name takes, by the namespace that it is of."""
-    found = {}
-    for whose in ("shop", "work", "app", "strangers"):
-        path = find_egress_path(
-            snapshot_of(outcome),
-            client=None if whose == "strangers" else ObjectKey(whose, "c"),
-            sender_domain=None,
-            recipient_domain=NAME,
-        )
-        assert path is not None
-        found[whose] = path.smarthosts[0].host.split(".")[1] if path.smarthosts else "by MX"
-    return found
-
-
-def claimed(outcome: Compiled, namespace: str) -> tuple[bool, str, str]:
-    """Return status, reason and message of DomainClaimed."""
-    conditions = outcome.conditions[Reference(Kind.DOMAIN, ObjectKey(namespace, "d"))]
-    [found] = [each for each in conditions if each.type is ConditionType.DOMAIN_CLAIMED]
-    return found.status, str(found.reason), found.message
+from postroad_harness.setups.claims import (
+    CLIENT,
+    GRANT,
+    NAME,
+    OTHERS,
+    SHOP,
+    WORK,
+    claimed,
+    hosts,
+    judged,
+    snapshot_of,
+)
 
 
 def test_a_name_that_nobody_has_proven_counts_at_home_and_for_strangers() -> None:
@@ -182,80 +129,6 @@ def test_a_domain_whose_old_name_is_proven_elsewhere_receives_by_its_new_one() -
 def test_of_equal_proofs_the_oldest_has_the_name(claim: ClaimBasis) -> None:
     dns = {"shop": Evidence(claim), "work": Evidence(claim)}
     assert hosts(compiled(WORK, SHOP, *OTHERS, claims=judged(dns)))["app"] == "shop"
-
-
-@pytest.mark.parametrize(
-    "grant",
-    [
-        GRANT % ("work", NAME, "work"),  # nobody grants a name to himself
-        GRANT % ("mail", "*.bank.example", "work"),
-        GRANT % ("mail", NAME, "app"),
-        GRANT.replace("domains", "domain") % ("mail", NAME, "work"),
-    ],
-)
-def test_a_grant_elsewhere_or_of_something_else_grants_nothing(grant: str) -> None:
-    assert hosts(compiled(WORK, *OTHERS, grant, claims=judged()))["app"] == "by MX"
-
-
-def test_a_grant_outside_the_namespace_of_the_release_says_so() -> None:
-    outcome = compiled(GRANT % ("work", NAME, "work"), claims=judged())
-    [[ready, accepted]] = outcome.conditions.values()
-    assert not ready.status
-    assert accepted.reason == "NotInReleaseNamespace"
-    [[ready, _]] = compiled(GRANT % ("mail", NAME, "work"), claims=judged()).conditions.values()
-    assert ready.status
-    assert compiled(GRANT % ("mail", NAME, "work"), claims=judged()).entries == {}
-
-
-def test_a_grant_ends_at_once_and_never_because_it_cannot_be_read() -> None:
-    grant = GRANT % ("mail", NAME, "work")
-    before = compiled(WORK, *OTHERS, grant, claims=judged())
-    broken = compiled(
-        WORK, *OTHERS, grant.replace("domains", "domain"), last_good=before, claims=judged()
-    )
-    assert hosts(broken)["app"] == "work"
-    unlisted = compiled(WORK, *OTHERS, last_good=before, complete=False, claims=judged())
-    assert hosts(unlisted)["app"] == "work"
-    assert hosts(compiled(WORK, *OTHERS, last_good=before, claims=judged()))["app"] == "by MX"
-
-
-def test_a_deleted_grant_ends_though_another_that_was_known_cannot_be_read() -> None:
-    grant, other = GRANT % ("mail", NAME, "work"), GRANT % ("mail", "a.example", "app")
-    other = other.replace("name: g,", "name: other,")
-    broken = other.replace("domains", "domain")
-    before = compiled(WORK, *OTHERS, grant, other, claims=judged())
-    known = {
-        ObjectKey("mail", "other"): DomainGrantSpec(domains=("a.example",), namespaces=("app",))
-    }
-    claims = replace(judged(), grants=known)
-    assert hosts(compiled(WORK, *OTHERS, grant, broken, claims=claims))["app"] == "work"
-    after = compiled(WORK, *OTHERS, broken, last_good=before, claims=claims)
-    assert hosts(after)["app"] == "by MX"
-    # After a start of the operator nobody knows what the other one gives.
-    unknown = compiled(WORK, *OTHERS, broken, last_good=before, claims=judged())
-    assert hosts(unknown)["app"] == "work"
-    status, reason, message = claimed(unknown, "work")
-    assert (status, reason) == (True, "Granted")
-    assert "while another cannot be read" in message
-
-
-def test_a_grant_gives_what_it_gave_while_it_cannot_be_read() -> None:
-    broken = (GRANT % ("mail", NAME, "work")).replace("domains", "domain")
-    known = {ObjectKey("mail", "g"): DomainGrantSpec(domains=(NAME,), namespaces=("work",))}
-    outcome = compiled(WORK, *OTHERS, broken, claims=replace(judged(), grants=known))
-    assert hosts(outcome)["app"] == "work"
-
-
-def test_a_grant_of_one_name_is_none_of_another_while_a_grant_cannot_be_read() -> None:
-    grant = GRANT % ("mail", NAME, "work")
-    before = compiled(
-        *(WORK.replace(NAME, "a.example"), grant.replace(NAME, "a.example"), *OTHERS),
-        claims=judged(),
-    )
-    assert claimed(before, "work")[1] == "Granted"
-    broken = grant.replace("domains", "domain")
-    after = compiled(WORK, *OTHERS, broken, last_good=before, claims=judged())
-    assert hosts(after)["app"] == "by MX"
 
 
 def test_the_release_s_own_namespace_needs_no_proof() -> None:

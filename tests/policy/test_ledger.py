@@ -1,70 +1,17 @@
-"""Leased slices: never more than the limit, all quotas or none, unused parts returned."""
+"""Leased slices: never more than the limit, all quotas or none, and few questions."""
 
-import ipaddress
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from postroad.policy.limits.quota import QuotaDemand, Sending, demands
-from postroad.policy.limits.quota_ledger import Exceeded, GiveBack, Lease, Ledger, Needs, Spent
+from postroad.policy.limits.quota_ledger import Exceeded, Ledger, Needs, Spent
 from postroad.policy.model import (
-    ObjectKey,
-    Quota,
-    QuotaLimit,
-    QuotaSubject,
     QuotaUnit,
-    SubjectKind,
 )
-
-START = datetime(2026, 11, 24, 10, tzinfo=UTC)
-CLIENT = ObjectKey("shop", "webshop")
-
-
-def quota(maximum: int, unit: QuotaUnit = QuotaUnit.MESSAGES, *, seconds: int = 3600) -> Quota:
-    limit = QuotaLimit(unit, maximum, timedelta(seconds=seconds))
-    return Quota(ObjectKey("mail", unit.value), QuotaSubject(SubjectKind.NAMESPACE, "*"), (limit,))
-
-
-def wanted(*quotas: Quota, now: datetime = START, recipients: int = 1) -> tuple[QuotaDemand, ...]:
-    sending = Sending(CLIENT, None, ipaddress.ip_address("192.0.2.1"), recipients=recipients)
-    return demands(quotas, sending, now)
-
-
-class Usage:
-    """What the cluster holds, as spool.agreement.QuotaCounters promises it."""
-
-    def __init__(self) -> None:
-        self.used: dict[str, int] = {}
-        self.calls = 0
-
-    def lease(self, lease: Lease) -> int:
-        self.calls += 1
-        used = self.used.get(lease.key, 0)
-        granted = max(0, min(lease.amount, lease.maximum - used))
-        if granted < lease.shortfall:
-            return 0
-        self.used[lease.key] = used + granted
-        return granted
-
-    def give_back(self, back: list[GiveBack]) -> None:
-        for each in back:
-            self.used[each.key] -= each.amount
-
-
-def send(
-    ledger: Ledger, usage: Usage, asked: tuple[QuotaDemand, ...], now: datetime
-) -> Spent | Exceeded:
-    """Do as ingress does."""
-    for _ in range(20):
-        outcome = ledger.try_spend(asked, now)
-        if not isinstance(outcome, Needs):
-            return outcome
-        for lease in outcome.leases:
-            ledger.granted(lease, usage.lease(lease), now)
-    raise AssertionError("asking did not come to an end")
+from postroad_harness.setups.quotas import START, Usage, quota, send, wanted
 
 
 def test_exactly_the_limit_goes_through() -> None:
@@ -116,21 +63,6 @@ def test_near_the_limit_nobody_sits_on_what_another_could_send() -> None:
         assert isinstance(send(slow, usage, wanted(quota(1000), now=now), now), Spent)
 
 
-def test_a_slice_that_was_leased_under_a_larger_limit_is_given_back_and_not_spent() -> None:
-    ledger, usage, now = Ledger(), Usage(), START
-    for _ in range(400):
-        send(ledger, usage, wanted(quota(10_000)), now)
-        now += timedelta(milliseconds=5)
-    held = usage.used[wanted(quota(10_000))[0].key] - 400
-    assert held > 0
-    assert isinstance(send(ledger, usage, wanted(quota(300)), now), Exceeded)
-    usage.give_back(ledger.idle(now))
-    assert usage.used[wanted(quota(10_000))[0].key] == 400
-    later = now + timedelta(seconds=2)
-    outcomes = [send(ledger, usage, wanted(quota(402)), later) for _ in range(4)]
-    assert [isinstance(each, Spent) for each in outcomes] == [True] * 2 + [False] * 2
-
-
 def test_all_quotas_are_taken_from_or_none() -> None:
     ledger, usage = Ledger(), Usage()
     both = (quota(10), quota(5, QuotaUnit.RECIPIENTS))
@@ -143,25 +75,6 @@ def test_all_quotas_are_taken_from_or_none() -> None:
     for _ in range(8):
         assert isinstance(send(ledger, usage, wanted(both[0]), START), Spent)
     assert isinstance(send(ledger, usage, wanted(both[0]), START), Exceeded)
-
-
-def test_what_a_message_took_comes_back_when_it_is_not_accepted() -> None:
-    ledger, usage = Ledger(), Usage()
-    spent = send(ledger, usage, wanted(quota(1)), START)
-    assert isinstance(spent, Spent)
-    assert isinstance(send(ledger, usage, wanted(quota(1)), START), Exceeded)
-    ledger.refund(spent, START)
-    assert isinstance(send(ledger, usage, wanted(quota(1)), START), Spent)
-
-
-def test_a_refund_after_the_window_is_nothing() -> None:
-    ledger, usage = Ledger(), Usage()
-    spent = send(ledger, usage, wanted(quota(1)), START)
-    assert isinstance(spent, Spent)
-    later = START + timedelta(hours=1)
-    ledger.refund(spent, later)
-    assert ledger.idle(later) == []
-    assert ledger.close(later) == []
 
 
 def test_a_message_larger_than_the_limit_never_fits_and_asks_nobody() -> None:
@@ -184,62 +97,6 @@ def test_an_exhausted_count_is_not_asked_for_with_every_message() -> None:
     usage.used.clear()  # another process gave back
     now += timedelta(seconds=1)
     assert isinstance(send(ledger, usage, wanted(quota(1), now=now), now), Spent)
-
-
-def test_what_lies_unspent_for_5_seconds_goes_back() -> None:
-    ledger, usage = Ledger(), Usage()
-    spent = send(ledger, usage, wanted(quota(100, QuotaUnit.RECIPIENTS), recipients=40), START)
-    assert isinstance(spent, Spent)
-    ledger.refund(spent, START)
-    assert ledger.idle(START + timedelta(milliseconds=900)) == []
-    back = ledger.idle(START + timedelta(seconds=5))
-    assert [each.amount for each in back] == [40]
-    usage.give_back(back)
-    assert set(usage.used.values()) == {0}
-    assert ledger.idle(START + timedelta(seconds=20)) == []
-
-
-def test_a_trickle_does_not_hold_on_to_what_a_burst_leased() -> None:
-    ledger, usage = Ledger(), Usage()
-    now = START
-    for _ in range(1500):
-        now += timedelta(milliseconds=1)
-        send(ledger, usage, wanted(quota(10**6), now=now), now)
-    for _ in range(40):
-        now += timedelta(seconds=1)
-        usage.give_back(ledger.idle(now))
-        assert isinstance(send(ledger, usage, wanted(quota(10**6), now=now), now), Spent)
-    assert sum(usage.used.values()) <= 1540 + 5
-
-
-def test_whoever_sends_on_holds_no_slice_for_longer_than_5_seconds() -> None:
-    """So that who is refused knows when all that was leased is spent or back."""
-    ledger, usage = Ledger(), Usage()
-    now = START
-    for _ in range(1500):
-        now += timedelta(milliseconds=1)
-        send(ledger, usage, wanted(quota(10**6), now=now), now)
-    leased, looks = now, 0
-    for sent in range(1501, 1561):
-        now += timedelta(milliseconds=500)
-        calls = usage.calls
-        assert isinstance(send(ledger, usage, wanted(quota(10**6), now=now), now), Spent)
-        leased = leased if usage.calls == calls else now
-        usage.give_back(ledger.idle(now))
-        if now - leased >= timedelta(seconds=5):
-            assert sum(usage.used.values()) == sent
-            looks += 1
-    assert looks > 1
-
-
-def test_at_shutdown_everything_unspent_goes_back() -> None:
-    ledger, usage = Ledger(), Usage()
-    now = START
-    for _ in range(500):
-        now += timedelta(milliseconds=1)
-        send(ledger, usage, wanted(quota(10**6), now=now), now)
-    usage.give_back(ledger.close(now))
-    assert sum(usage.used.values()) == 500
 
 
 def test_a_new_window_has_its_own_allowance() -> None:
@@ -357,44 +214,6 @@ def test_what_is_smaller_than_what_was_refused_is_asked_for() -> None:
     assert isinstance(send(ledger, usage, wanted(of_three, recipients=2), START), Exceeded)
     assert usage.calls == calls
     assert isinstance(send(ledger, usage, wanted(of_three, recipients=1), START), Spent)
-
-
-def leased_as_it_shrank() -> tuple[Ledger, int]:
-    """Return a ledger whose lease under a maximum of 1000 came when that was 10; and its amount."""
-    ledger = Ledger()
-    outcome = ledger.try_spend(wanted(quota(1000)), START)
-    assert isinstance(outcome, Needs)
-    [lease] = outcome.leases
-    assert isinstance(ledger.try_spend(wanted(quota(10)), START), Needs)
-    ledger.granted(lease, lease.amount, START)
-    return ledger, lease.amount
-
-
-def test_what_was_asked_for_under_a_larger_maximum_is_not_spent_under_a_smaller() -> None:
-    ledger, _ = leased_as_it_shrank()
-    assert isinstance(ledger.try_spend(wanted(quota(10)), START), Needs)
-
-
-def test_what_was_leased_under_a_larger_maximum_goes_back_once() -> None:
-    """Twice would be more than the limit for whoever leases it next."""
-    ledger, amount = leased_as_it_shrank()
-    [needs] = [ledger.try_spend(wanted(quota(10)), START)]
-    assert isinstance(needs, Needs)
-    backs = []
-    for second in range(1, 4):
-        for lease in needs.leases:
-            ledger.granted(lease, lease.amount, START)  # nothing is asked for any more
-        sent = ledger.try_spend(wanted(quota(10)), START)
-        assert isinstance(sent, Spent)
-        backs += ledger.idle(START + timedelta(seconds=second))
-    assert sum(back.amount for back in backs if back.amount >= amount) == amount
-
-
-def test_nothing_goes_back_to_a_window_that_is_over() -> None:
-    ledger, usage = Ledger(), Usage()
-    send(ledger, usage, wanted(quota(10, seconds=60)), START)
-    ledger.refund(Spent(wanted(quota(10, seconds=60))), START)
-    assert ledger.close(START + timedelta(seconds=60)) == []
 
 
 def test_that_a_count_was_used_up_is_asked_again_when_it_refuses_again() -> None:
