@@ -1,5 +1,6 @@
 """Records are encoded and decoded unchanged, also from other releases; garbage is detected."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,7 +28,8 @@ from postroad.spool.record import (
 from postroad.spool.wire.record import decode, encode
 from postroad.testing.queue.queued_mail import record as queued
 
-QUEUE_ID = new_queue_id(datetime(2030, 1, 1, tzinfo=UTC), 1)
+MOMENT = datetime(2030, 1, 1, tzinfo=UTC)
+QUEUE_ID = new_queue_id(MOMENT, 1)
 BODY_ID = "b" * 32
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 moments = st.datetimes(datetime(1990, 1, 1), datetime(2200, 1, 1)).map(  # noqa: DTZ001
@@ -129,6 +131,40 @@ def test_what_a_newer_release_added_survives(
     again = encode(newer.next_step(attempts=record.attempts + 1))
     assert field in again
     assert decode(again).unknown == newer.unknown
+
+
+def test_what_a_newer_release_added_within_a_part_survives() -> None:
+    """An older process defers the record: only what it replaces loses its additions."""
+    blob = BlobRef(0, BODY_ID, 1, 9, b"", 1)
+    last = LastReply("later", MOMENT, "4.7.1")
+    first, second = (QueuedRecipient(Mailbox(who, "y.example"), last=last) for who in "bc")
+    written = wire.QueueRecord.FromString(
+        encode(
+            queued(
+                QUEUE_ID,
+                content=blob,
+                recipients=(first, second),
+                hold=Hold("Admin"),
+                chosen_site=ChosenSite("mx.y.example", (), MOMENT),
+            )
+        )
+    )
+    added = varint(1000 << 3 | 2) + varint(3) + b"new"
+    parts = (
+        *(written.origin, written.blob, written.hold, written.chosen_site),
+        *(part for each in written.recipients for part in (each, each.last)),
+    )
+    for part in parts:
+        part.MergeFromString(added)
+    newer = decode(written.SerializeToString())
+    assert decode(encode(newer)) == newer
+    tried = replace(newer.recipients[1], last=LastReply("once more", MOMENT))
+    older = newer.next_step(recipients=(newer.recipients[0], tried), hold=None)
+    again = wire.QueueRecord.FromString(encode(older))
+    kept = [again.origin, again.blob, again.chosen_site, *again.recipients]
+    assert all(part.SerializeToString().endswith(added) for part in kept[:3])
+    assert all(added in part.SerializeToString() for part in kept)
+    assert [added in each.last.SerializeToString() for each in again.recipients] == [True, False]
 
 
 @pytest.mark.parametrize(("sole", "destinations"), [(True, 1), (False, 0)])

@@ -3,6 +3,8 @@ The queue's record: one message for one destination domain, with the state of it
 
 A record is immutable; each attempt makes the next form of it, with `step` one higher. Everything
 that must survive a crash is in the record, because processes keep no state of a message.
+
+`unknown` has, of each value, the fields of a newer release, which are written back as they came.
 """
 
 from dataclasses import dataclass, field, replace
@@ -33,6 +35,7 @@ class LastReply:
     status: str = ""  # enhanced status, "4.4.1"
     host: str = ""  # the remote MTA's name, empty when none answered
     phase: str = ""  # the step that the reply answers, "RCPT"
+    unknown: bytes = field(default=b"", repr=False)
 
 
 @valueclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class QueuedRecipient:
     orcpt: str | None = None
     state: RecipientState = RecipientState.PENDING
     last: LastReply | None = None
+    unknown: bytes = field(default=b"", repr=False)
 
 
 @valueclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Origin:
     protocol: str = "ESMTP"  # the `with` of RFC 3848
     tags: tuple[str, ...] = ()
     traceparent: str = ""  # W3C trace context of the SMTP transaction, empty when not traced
+    unknown: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ class BlobRef:
     sha256: bytes
     destinations: int  # 0: unknown, as written by an older release
     former: bool = False  # stored by an earlier release, with all chunks on one subject
+    unknown: bytes = field(default=b"", repr=False)
 
 
 class OnHoldExpiry(StrEnum):
@@ -91,6 +97,7 @@ class Hold:
     on_expiry: OnHoldExpiry = OnHoldExpiry.RELEASE
     note: str = ""  # the operator's reason for the order
     ordered: datetime | None = None  # when the order that made it came into force
+    unknown: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,7 @@ class ChosenSite:
     at: datetime
     number: int = 1  # how many sites were chosen since the last attempt
     is_whole: bool = False  # whether the domain has no other hosts that could not be found
+    unknown: bytes = field(default=b"", repr=False)
 
 
 _LEFT_OUT = "the reply was too long to be kept"
@@ -157,7 +165,7 @@ class QueueRecord:
     released: datetime | None = None  # when the last order that released it came into force
     needs: frozenset[str] = frozenset()
     doubtful_hosts: tuple[str, ...] = ()  # hosts that may have accepted it; the latest is last
-    unknown: bytes = field(default=b"", repr=False)  # fields of a newer release, as they came
+    unknown: bytes = field(default=b"", repr=False)
 
     @property
     def size(self) -> int:

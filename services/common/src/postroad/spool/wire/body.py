@@ -8,6 +8,7 @@ because such a record says that it needs them.
 
 from postroad.proto.v1 import queue_pb2 as wire
 from postroad.spool.record import BlobRef
+from postroad.spool.wire.newer import unknown_in
 
 CHUNK_SUBJECTS = "chunk-subjects"  # what a reader of the new form must know
 
@@ -16,7 +17,7 @@ _NEW_FORM = "d-"  # before the id
 
 def body_out(body: BlobRef) -> wire.BlobRef:
     """Encode a reference."""
-    return wire.BlobRef(
+    message = wire.BlobRef(
         shard=body.shard,
         blob_id=body.blob_id if body.former else _NEW_FORM + body.blob_id,
         chunks=body.chunks,
@@ -25,6 +26,9 @@ def body_out(body: BlobRef) -> wire.BlobRef:
         sole=body.destinations == 1,
         destinations=body.destinations,
     )
+    if body.unknown:
+        message.MergeFromString(body.unknown)
+    return message
 
 
 def body_in(message: wire.BlobRef) -> BlobRef:
@@ -37,6 +41,7 @@ def body_in(message: wire.BlobRef) -> BlobRef:
         message.sha256,
         message.destinations or int(message.sole),
         former=not message.blob_id.startswith(_NEW_FORM),
+        unknown=unknown_in(message),
     )
 
 

@@ -6,7 +6,6 @@ a queue.
 """
 
 from google.protobuf.message import DecodeError
-from google.protobuf.unknown_fields import UnknownFieldSet
 
 from postroad.mail.address import Mailbox
 from postroad.mail.envelope import DEFAULT_NOTIFY, Body, Notify, Ret
@@ -28,6 +27,7 @@ from postroad.spool.wire.body import CHUNK_SUBJECTS, body_in, body_out, needs_of
 from postroad.spool.wire.bounds import check
 from postroad.spool.wire.chosen_site import chosen_in, chosen_out
 from postroad.spool.wire.moments import microseconds, moment_of
+from postroad.spool.wire.newer import unknown_in
 
 _NOTIFY_SET = 8
 _STATES = (RecipientState.PENDING, RecipientState.DELIVERED, RecipientState.BOUNCED)
@@ -125,14 +125,14 @@ def decode(data: bytes, *, intake: int | None = None) -> QueueRecord:
     `intake` is its sequence if it is read from an intake, whatever the record says itself.
     """
     try:
-        record = _record_in(wire.QueueRecord.FromString(data), data, intake)
+        record = _record_in(wire.QueueRecord.FromString(data), intake)
         check(record)
     except (DecodeError, ValueError, LookupError, OverflowError) as error:
         raise RecordCorrupt(f"not a queue record: {error}") from error
     return record
 
 
-def _record_in(message: wire.QueueRecord, data: bytes, intake: int | None) -> QueueRecord:
+def _record_in(message: wire.QueueRecord, intake: int | None) -> QueueRecord:
     reverse_path = None
     if not message.null_reverse_path:
         reverse_path = Mailbox(message.reverse_local_part, message.reverse_domain)
@@ -171,48 +171,8 @@ def _record_in(message: wire.QueueRecord, data: bytes, intake: int | None) -> Qu
         resume_from=message.resume_from,
         released=moment_of(message.released_us) if message.released_us else None,
         overtime=moment_of(message.overtime_us) if message.overtime_us else None,
-        unknown=_unknown(message, data),
+        unknown=unknown_in(message),
     )
-
-
-def _unknown(message: wire.QueueRecord, data: bytes) -> bytes:
-    """Return the octets of the top-level fields that this release does not know."""
-    return _foreign_fields(data) if len(UnknownFieldSet(message)) else b""
-
-
-def _foreign_fields(data: bytes) -> bytes:
-    known = {field.number for field in wire.QueueRecord.DESCRIPTOR.fields}
-    kept, position = bytearray(), 0
-    while position < len(data):
-        start = position
-        tag, position = _varint(data, position)
-        position = _skip(data, position, tag & 7)
-        if tag >> 3 not in known:
-            kept += data[start:position]
-    return bytes(kept)
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        octet = data[position]
-        position += 1
-        value |= (octet & 0x7F) << shift
-        if octet < 0x80:
-            return value, position
-        shift += 7
-
-
-def _skip(data: bytes, position: int, wire_type: int) -> int:
-    """Return where a field's value ends (protobuf encoding: varint, 64 bit, length, 32 bit)."""
-    if wire_type == 0:
-        return _varint(data, position)[1]
-    if wire_type == 2:
-        length, position = _varint(data, position)
-        return position + length
-    if wire_type in (1, 5):
-        return position + (8 if wire_type == 1 else 4)
-    raise ValueError(f"wire type {wire_type}")
 
 
 def _recipient_out(recipient: QueuedRecipient) -> wire.Recipient:
@@ -236,6 +196,10 @@ def _recipient_out(recipient: QueuedRecipient) -> wire.Recipient:
                 phase=last.phase,
             )
         )
+        if last.unknown:
+            message.last.MergeFromString(last.unknown)
+    if recipient.unknown:
+        message.MergeFromString(recipient.unknown)
     return message
 
 
@@ -243,7 +207,8 @@ def _recipient_in(message: wire.Recipient) -> QueuedRecipient:
     last = None
     if message.HasField("last"):
         said = message.last
-        last = LastReply(said.text, moment_of(said.at_us), said.status, said.host, said.phase)
+        at, unknown = moment_of(said.at_us), unknown_in(said)
+        last = LastReply(said.text, at, said.status, said.host, said.phase, unknown)
     notify = DEFAULT_NOTIFY
     if message.notify & _NOTIFY_SET:
         notify = Notify(message.notify & 7)
@@ -253,11 +218,12 @@ def _recipient_in(message: wire.Recipient) -> QueuedRecipient:
         message.orcpt or None,
         _STATE_OF[message.state],
         last,
+        unknown_in(message),
     )
 
 
 def _origin_out(origin: Origin) -> wire.Origin:
-    return wire.Origin(
+    message = wire.Origin(
         client=origin.client or "",
         namespace=origin.namespace,
         peer=origin.peer,
@@ -266,6 +232,9 @@ def _origin_out(origin: Origin) -> wire.Origin:
         tags=origin.tags,
         traceparent=origin.traceparent,
     )
+    if origin.unknown:
+        message.MergeFromString(origin.unknown)
+    return message
 
 
 def _origin_in(message: wire.Origin) -> Origin:
@@ -277,18 +246,23 @@ def _origin_in(message: wire.Origin) -> Origin:
         message.protocol,
         tuple(message.tags),
         message.traceparent,
+        unknown_in(message),
     )
 
 
 def _hold_in(message: wire.Hold) -> Hold:
     ordered = moment_of(message.ordered_us) if message.ordered_us else None
-    return Hold(message.reason, OnHoldExpiry(message.on_expiry), message.note, ordered)
+    on_expiry = OnHoldExpiry(message.on_expiry)
+    return Hold(message.reason, on_expiry, message.note, ordered, unknown_in(message))
 
 
 def _hold_out(hold: Hold) -> wire.Hold:
-    return wire.Hold(
+    message = wire.Hold(
         reason=hold.reason,
         on_expiry=hold.on_expiry,
         note=hold.note,
         ordered_us=microseconds(hold.ordered) if hold.ordered is not None else 0,
     )
+    if hold.unknown:
+        message.MergeFromString(hold.unknown)
+    return message
