@@ -28,7 +28,7 @@ REPLACED = {
     },
     # `_pending` and `_pending_data_size` are what is to be written, and how many octets it has.
     "nats.aio.client.Client": {
-        *("_attempt_reconnect", "_connect_command", "_connect_to_server", "_pending"),
+        *("_attempt_reconnect", "_connect_command", "_connect_to_server", "_nuid", "_pending"),
         *("_pending_data_size", "_process_connect_init", "_process_pong", "_ps"),
         *("_transport", "ssl_context"),
     },
@@ -36,6 +36,7 @@ REPLACED = {
         *("_bare_io_reader", "_bare_io_writer", "_io_reader", "_io_writer"),
         *("connect", "connect_tls", "wait_closed"),
     },
+    "nats.nuid.NUID": {"next"},
     "nats.protocol.parser.Parser": {"parse"},
     "pydantic.json_schema.GenerateJsonSchema": {"encode_default"},
     "pydantic.main.BaseModel": {"model_config"},

@@ -73,8 +73,8 @@ def test_what_was_put_off_while_its_host_was_away_comes_back_when_it_is_there() 
     """Ten came back in a second, for a minute, whatever the host took."""
     leased = burst(600, 40.0, Temper(unreachable=1.0))
     assert len(leased) == 600
-    assert leased[0] > _CALM
-    assert leased[-1] < _CALM + 20.0
+    assert _CALM < leased[0] < _CALM + 15.0
+    assert leased[-1] < leased[0] + 20.0
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from postroad.spool.jetstream.bodies.abandoned import (
 )
 from postroad.spool.jetstream.bodies.writer import CHUNK
 from postroad.spool.jetstream.cluster.sessions.membership import Membership
-from postroad.spool.jetstream.nats.client import Incoming
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.direct_get import Link
+from postroad.spool.jetstream.nats.incoming import Incoming
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool

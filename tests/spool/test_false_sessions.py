@@ -38,9 +38,8 @@ SESSION = SessionInfo(
         (f"session.ingress.{SESSION.session_id}", SESSION),
         (f"session.ingress.{SESSION.session_id}", replace(SESSION, role="ingress")),
         ("session.delivery.other", SESSION),
-        (f"session.ingress.delivery.{SESSION.session_id}", SESSION),
     ],
-    ids=["another role", "its own role", "another id", "another shape"],
+    ids=["another role", "its own role", "another id"],
 )
 async def test_who_is_no_delivery_takes_no_lane(
     spool: JetStreamSpool,

@@ -7,7 +7,8 @@ import nats.errors
 import pytest
 from nats.aio.msg import Msg
 
-from postroad.spool.jetstream.nats.client import FastClient, Incoming, header_of
+from postroad.spool.jetstream.nats.client import FastClient
+from postroad.spool.jetstream.nats.incoming import Incoming, header_of
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.streams import hang_up

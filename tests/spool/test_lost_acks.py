@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from postroad.spool.interface import LeasedRecord
-from postroad.spool.jetstream.nats.client import Incoming
+from postroad.spool.jetstream.nats.incoming import Incoming
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.queue.queued_mail import first, put, take, until

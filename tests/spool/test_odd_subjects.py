@@ -25,7 +25,7 @@ from postroad.spool.interface import LeasedRecord, RecordConsumer
 from postroad.spool.jetstream.consume.poison.suspects import put_on_hold, record_of
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
-from postroad.spool.jetstream.nats.client import Incoming
+from postroad.spool.jetstream.nats.incoming import Incoming
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import is_plain, subject_of

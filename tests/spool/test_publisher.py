@@ -14,8 +14,8 @@ from postroad.spool.interface import Deferred, Put, Ready
 from postroad.spool.jetstream import browse as waiting
 from postroad.spool.jetstream.bodies import writer as body_writer
 from postroad.spool.jetstream.consume import settle as settling
-from postroad.spool.jetstream.nats.client import Incoming
 from postroad.spool.jetstream.nats.direct_get import Link
+from postroad.spool.jetstream.nats.incoming import Incoming
 from postroad.spool.jetstream.nats.requests import NoResponders, PendingAnswer
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions

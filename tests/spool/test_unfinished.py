@@ -16,8 +16,8 @@ from postroad.spool.errors import SpoolFull
 from postroad.spool.interface import BodyWriter
 from postroad.spool.jetstream.bodies.unfinished import UnfinishedBodies, UnfinishedBody
 from postroad.spool.jetstream.bodies.writer import LEAST_CHUNK, BlobWriter, Writing
-from postroad.spool.jetstream.nats.client import Incoming
 from postroad.spool.jetstream.nats.direct_get import Link
+from postroad.spool.jetstream.nats.incoming import Incoming
 from postroad.spool.jetstream.nats.key_value import Bucket
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.opening import connect, provision

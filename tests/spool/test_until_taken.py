@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from structlog.testing import capture_logs
 
-from postroad.spool.jetstream.nats.until_taken import UntilTaken
+from postroad.spool.jetstream.bodies.until_taken import UntilTaken
 from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.testing.patience import patient
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.nats
 ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 OTHERS = ("ingress", "delivery", "command")  # all but the operator, which has JetStream's account
 API = f"{API_PREFIX}."
+STATE = ("cluster", "presence", "presence_ingress", "quotas", "sites", "suppression")
 READY = "pr.i.0.r.default.bulk.00.y_example"
 
 
@@ -66,7 +67,9 @@ IMPORTS = {
         *each_shard("pr.i.#.*.*.*.*.*", "pr.d.#.*.*"),
         *("pr.e.Reception", "pr.e.Rejection", "$KV.presence.session.ingress.*"),
         *("$KV.quotas.*", "$KV.quotas.login.*"),
-        *reads("config", "cluster", "presence", "quotas", "sites", "suppression"),
+        *reads(
+            "config", "cluster", "presence", "presence_ingress", "quotas", "sites", "suppression"
+        ),
         *(f"{API}{what}" for what in ("INFO", "STREAM.INFO.POSTROAD_EVENTS")),
         f"{API}STREAM.MSG.GET.KV_cluster",
     },
@@ -76,7 +79,9 @@ IMPORTS = {
         *("$KV.presence.site.>", "$KV.presence.suspect.*", "$KV.presence.memory"),
         *("$KV.cluster.report.>", "$KV.cluster.taker.*", "$KV.sites.>", "$KV.suppression.>"),
         *looks(),
-        *reads("config", "cluster", "presence", "quotas", "sites", "suppression"),
+        *reads(
+            "config", "cluster", "presence", "presence_ingress", "quotas", "sites", "suppression"
+        ),
         *each_shard(f"{API}CONSUMER.CREATE.POSTROAD_I_#.*.pr.i.#.>"),
         *each_shard(f"{API}CONSUMER.CREATE.POSTROAD_Q_#.*.pr.q.#.>"),
         *each_shard(f"{API}CONSUMER.MSG.NEXT.POSTROAD_I_#.*"),
@@ -88,7 +93,7 @@ IMPORTS = {
     "command": {
         "$KV.cluster.order.*",
         *looks(),
-        *reads("cluster", "presence", "quotas", "sites", "suppression"),
+        *reads(*STATE),
     },
 }
 

@@ -38,7 +38,7 @@ async def one(tmp_path: Path) -> AsyncIterator[Servers]:
 NEW_MAIL = "pr.i.0.r.default.bulk.p00.y_example"
 STORED = [  # who may store it, under which subject, in which stream
     ("ingress", NEW_MAIL, "POSTROAD_I_0"),
-    ("ingress", "$KV.presence.session.ingress.x", "KV_presence"),
+    ("ingress", "$KV.presence.session.ingress.x", "KV_presence_ingress"),
     ("ingress", "$KV.quotas.x", "KV_quotas"),
     ("ingress", "$KV.quotas.login.x", "KV_quotas"),
     *(("ingress", f"pr.e.{kind}", "POSTROAD_EVENTS") for kind in ("Reception", "Rejection")),
@@ -53,7 +53,10 @@ STORED = [  # who may store it, under which subject, in which stream
     *(("operator", f"$KV.cluster.{key}", "KV_cluster") for key in ("order.x", "meta")),
     ("operator", "$KV.config.entry.relay", "KV_config"),
 ]
-STATE = ("KV_config", "KV_cluster", "KV_presence", "KV_quotas", "KV_sites", "KV_suppression")
+STATE = (
+    *("KV_config", "KV_cluster", "KV_presence", "KV_presence_ingress"),
+    *("KV_quotas", "KV_sites", "KV_suppression"),
+)
 MAIL = ("POSTROAD_I_0", "POSTROAD_Q_0", "POSTROAD_BODY_0", "POSTROAD_EVENTS")
 READ = [
     *(("ingress", stream) for stream in STATE),
@@ -96,7 +99,7 @@ async def test_a_session_that_another_process_of_its_role_ends_is_written_again(
     key = f"$KV.presence.session.ingress.{ingress.sessions.session_id}"
 
     async def last() -> tuple[str, bytes]:
-        subject = f"{API}DIRECT.GET.KV_presence.{key}"
+        subject = f"{API}DIRECT.GET.KV_presence_ingress.{key}"
         found = await one.clients["command"].request(subject, b"", timeout=patient(5))
         return (found.headers or {}).get("KV-Operation", ""), found.data
 

@@ -9,8 +9,9 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
-from postroad.spool.jetstream.nats.client import Incoming, MessageListener, header_of
+from postroad.spool.jetstream.nats.client import MessageListener
 from postroad.spool.jetstream.nats.connection import API_PREFIX, NatsLink
+from postroad.spool.jetstream.nats.incoming import Incoming, header_of
 from postroad_harness.simulation.loop import SimulatedProcess
 from postroad_harness.simulation.network import Network
 

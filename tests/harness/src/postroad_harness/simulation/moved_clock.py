@@ -63,12 +63,14 @@ def moved_clock(now: Callable[[], float], seed: int) -> Iterator[None]:
             """Return the simulation's time."""
             return EPOCH + timedelta(seconds=now())
 
+    # Names have dice of their own: how many are drawn changes nothing else.
+    names = _Random(seed)
     replacements: dict[str, object] = {
         "datetime": MovedDatetime,
         "monotonic": now,
         "time": SimpleNamespace(monotonic=now),
         "secrets": SimpleNamespace(
-            token_hex=lambda size: random.randbytes(size).hex(), token_bytes=random.randbytes
+            token_hex=lambda size: names.randbytes(size).hex(), token_bytes=names.randbytes
         ),
         "uuid4": lambda: uuid.UUID(int=random.getrandbits(128)),
     }

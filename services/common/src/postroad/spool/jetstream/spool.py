@@ -41,7 +41,11 @@ from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.publish.refusing import RefusingStreams
 from postroad.spool.jetstream.streams.capacity import Capacity
-from postroad.spool.jetstream.streams.provision import PRESENCE, remake_presence
+from postroad.spool.jetstream.streams.provision import (
+    INGRESS_SESSIONS,
+    PRESENCE,
+    remake_presence,
+)
 from postroad.spool.lanes.lane import lane_of
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.record import BlobRef, QueueRecord
@@ -99,11 +103,15 @@ class JetStreamSpool:
             generation=0,
             started=datetime.now(UTC),
         )
+        own, beside = Bucket(link, PRESENCE), Bucket(link, PRESENCE, part=INGRESS_SESSIONS)
+        if options.role == "ingress":
+            own, beside = beside, own
         self._membership = Membership(
-            Bucket(link, PRESENCE),
+            own,
             info,
             options.timings,
             takers=Takers(Bucket(link, PRESENCE), Bucket(link, "cluster")),
+            beside=beside,
             remake=partial(remake_presence, link, layout) if options.makes_streams else None,
             is_full=lambda: self._capacity.near_full,
             refusing=self._refusing.look,

@@ -20,11 +20,11 @@ from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.jetstream.bodies.deletion import clear_subjects
 from postroad.spool.jetstream.bodies.lifetime import time_to_live
+from postroad.spool.jetstream.bodies.until_taken import UntilTaken
 from postroad.spool.jetstream.cluster.sessions.membership import Membership
 from postroad.spool.jetstream.counting import count_subjects
 from postroad.spool.jetstream.nats.pub_ack import check_ack
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.nats.until_taken import UntilTaken
 from postroad.spool.jetstream.streams.subjects import ENDED, LAST, body_stream
 from postroad.spool.lanes.assignment import finder
 from postroad.spool.lanes.layout import Layout

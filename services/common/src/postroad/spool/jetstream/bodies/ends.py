@@ -11,7 +11,7 @@ one record, nor if one process ends all destinations within that time.
 
 A destination gets into the set only after its record is certainly acknowledged. So no mail in the
 set still needs the body. If a process is killed before it writes, the body stays until its time to
-live ends. A write that the queue refuses is repeated later (`spool.jetstream.nats.until_taken`).
+live ends. A write that the queue refuses is repeated later (`spool.jetstream.bodies.until_taken`).
 """
 
 from dataclasses import dataclass, replace
@@ -22,11 +22,11 @@ from postroad.spool.ids import RecordId
 from postroad.spool.jetstream.bodies.deletion import clear_former, clear_subjects
 from postroad.spool.jetstream.bodies.lifetime import time_to_live
 from postroad.spool.jetstream.bodies.store import Blobs
+from postroad.spool.jetstream.bodies.until_taken import UntilTaken
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.direct_get import last_on
 from postroad.spool.jetstream.nats.pub_ack import check_ack
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.nats.until_taken import UntilTaken
 from postroad.spool.jetstream.streams.subjects import body_stream, body_subject, ended_subject
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.telemetry.logs import get_logger

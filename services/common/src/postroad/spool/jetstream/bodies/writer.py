@@ -25,9 +25,9 @@ from postroad.spool.errors import ClaimLost, SpoolError, SpoolFull, SpoolUnavail
 from postroad.spool.jetstream.bodies.deletion import Chunks, delete_chunks
 from postroad.spool.jetstream.bodies.lifetime import time_to_live
 from postroad.spool.jetstream.bodies.unfinished import UnfinishedBody
+from postroad.spool.jetstream.bodies.until_taken import UntilTaken
 from postroad.spool.jetstream.nats.pub_ack import check_ack
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.nats.until_taken import UntilTaken
 from postroad.spool.jetstream.streams.subjects import body_subject, chunk_subject
 from postroad.spool.record import BlobRef
 from postroad.telemetry.logs import get_logger

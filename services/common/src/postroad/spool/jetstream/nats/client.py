@@ -7,31 +7,35 @@ queue and a task, and as much to write one. Here a message for a `MessageListene
 the input block and handed over at once, and all messages posted in one turn of the event loop are
 one write. Both paths use one connection, so the order of messages is kept.
 
-It uses private parts of the client (`_ps`, `_pending`, `_pongs`, `_process_msg`,
+The names of inboxes are random. Those of nats-py continue each other, and all processes of a role
+see the answers to each other: one of them could name the next answer before it comes, and have the
+server send another one there.
+
+It uses private parts of the client (`_ps`, `_nuid`, `_pending`, `_pongs`, `_process_msg`,
 `_connect_command`, and the size of reads; `spool.jetstream.nats.tls` others), so nats-py is pinned.
 tests/spool/test_fast_client.py fails with a version whose private parts differ.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable
 
 from nats.aio import client as nats_client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import ProtocolError
+from nats.nuid import NUID
 from nats.protocol.parser import Parser
 
-from postroad.mail.valueclass import valueclass
+from postroad.spool.jetstream.nats.incoming import Incoming
 from postroad.spool.jetstream.nats.loopback import KERNEL_TELLS, peer_uid
 from postroad.spool.jetstream.nats.tls import ServerTrust, TlsClient
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_VERSION_LINE = b"NATS/1.0"
 _M, _H = ord("M"), ord("H")  # only MSG and HMSG of the server begin with these
-_LINE_ENDS = frozenset("\r\n")
 _LONGEST_SUBJECT = 3500  # the server closes the connection for a line of more than 4096 octets
 _LARGE = 16 * 1024  # octets from which copying costs more than a separate write
 # With this, most records come in one block. nats-py reads 32 KiB at a time, so a record of 100 KiB
@@ -39,60 +43,7 @@ _LARGE = 16 * 1024  # octets from which copying costs more than a separate write
 nats_client.DEFAULT_BUFFER_SIZE = 256 * 1024
 
 
-@valueclass(frozen=True, slots=True)
-class Incoming:
-    """A message; its header is parsed only on demand."""
-
-    subject: str
-    reply: str
-    header: bytes
-    data: bytes
-
-    @property
-    def status(self) -> str:
-        """The status of a message from the server itself, "503"; of others, what was written so."""
-        if not self.header:
-            return ""
-        line = self.header[len(_VERSION_LINE) :].partition(b"\r\n")[0]
-        return line.decode("utf-8", "replace").strip()[:3]
-
-    @property
-    def description(self) -> str:
-        """The text after the status."""
-        line = self.header[len(_VERSION_LINE) :].partition(b"\r\n")[0]
-        return line.decode("utf-8", "replace").strip()[3:].strip()
-
-    def field(self, name: str) -> str | None:
-        """Return a header field's value, None when there is none."""
-        start = self.header.find(b"\r\n" + name.encode() + b":")
-        if start < 0:
-            return None
-        value = self.header[start + len(name) + 3 :].partition(b"\r\n")[0]
-        return value.decode("utf-8", "replace").strip()
-
-    def fields(self) -> dict[str, str]:
-        """
-        Return all header fields. Of several of one name the last counts.
-
-        The server adds its own fields, such as the sequence of a stored message, behind those that
-        the message brought.
-        """
-        lines = self.header.decode("utf-8", "replace").split("\r\n")[1:]
-        parted = (line.partition(":") for line in lines)
-        return {name.strip(): value.strip() for name, colon, value in parted if colon}
-
-
 MessageListener = Callable[[Incoming], None]
-
-
-def header_of(fields: Mapping[str, str]) -> bytes:
-    """Encode header fields; ValueError for a line end in a value."""
-    lines = [_VERSION_LINE]
-    for name, value in fields.items():
-        if not _LINE_ENDS.isdisjoint(value):
-            raise ValueError(f"a line end in the header field {name}")
-        lines.append(f"{name}: {value}".encode())
-    return b"\r\n".join([*lines, b"", b""])
 
 
 class Listening:
@@ -109,6 +60,14 @@ class Listening:
         await self._subscription.unsubscribe()
 
 
+class _RandomNames(NUID):
+    """Names that nobody can derive from earlier ones."""
+
+    def next(self) -> bytearray:
+        """Return a name that was never used."""
+        return bytearray(secrets.token_hex(11).encode())
+
+
 class FastClient(TlsClient):
     """The client: it adds `listen` and `post` to nats-py's subscribe and publish."""
 
@@ -123,6 +82,7 @@ class FastClient(TlsClient):
         self._server_uid = server_uid
         self.listeners: dict[int, MessageListener] = {}
         self._ps = _FastParser(self)
+        self._nuid = _RandomNames()
         self._write_due = False
 
     async def _attempt_reconnect(self) -> None:

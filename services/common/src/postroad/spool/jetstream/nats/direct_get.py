@@ -11,6 +11,9 @@ perhaps not the latest. So a missing message may only be a late one.
 A stored message may have any header, whose octets its publisher chose: also a field `Status`, or a
 first line that looks like one of the server's. So only that counts which the server writes behind
 them. It gives each stored message its sequence, and its own words have none.
+
+Another process of the same role may have the server send an answer to this one's inbox, once the
+first message of a page has shown its name. So each answer has to come from the stream, in order.
 """
 
 import asyncio
@@ -18,6 +21,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Protocol
 
 import nats.errors
@@ -25,7 +29,8 @@ from nats.js import JetStreamContext
 
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.cancellation import heed_cancellation
-from postroad.spool.jetstream.nats.client import FastClient, Incoming
+from postroad.spool.jetstream.nats.client import FastClient
+from postroad.spool.jetstream.nats.incoming import Incoming
 
 READ_TIMEOUT = timedelta(seconds=5)
 PAGE_MESSAGES = 256
@@ -82,7 +87,7 @@ async def last_on(link: Link, stream: str, subject: str) -> StoredMessage | None
 def message_in(answer: Incoming, stream: str) -> StoredMessage | None:
     """Return the message in the answer to a direct get for one, None when there is none."""
     if _is_stored(answer):
-        return _stored(answer)
+        return _stored(answer, stream)
     if answer.status == _FOUND_NONE:
         return None
     raise SpoolUnavailable(f"{stream} answers {answer.status}")
@@ -111,10 +116,13 @@ async def page(
         request["start_time"] = since.astimezone(UTC).isoformat().replace("+00:00", "Z")
     else:
         request["seq"] = after + 1
-    *found, end = await _ask(link, stream, stream, json.dumps(request).encode(), _is_last)
+    *answers, end = await _ask(link, stream, stream, json.dumps(request).encode(), _is_last)
     if end.status not in (_END_OF_PAGE, _FOUND_NONE):
         raise SpoolUnavailable(f"{stream} answers {end.status}")
-    return Page([_stored(message) for message in found], int(end.field(_PENDING) or "0"))
+    found = [_stored(message, stream) for message in answers]
+    if any(later.sequence <= each.sequence for each, later in pairwise(found)):
+        raise SpoolUnavailable(f"{stream} answers out of order")
+    return Page(found, int(end.field(_PENDING) or "0"))
 
 
 async def pages(
@@ -175,8 +183,10 @@ async def _ask(
     return answers
 
 
-def _stored(message: Incoming) -> StoredMessage:
+def _stored(message: Incoming, stream: str) -> StoredMessage:
     headers = message.fields()
+    if headers.get("Nats-Stream") != stream:
+        raise SpoolUnavailable(f"an answer for {stream} came from {headers.get('Nats-Stream')}")
     return StoredMessage(
         headers["Nats-Subject"],
         int(headers["Nats-Sequence"]),

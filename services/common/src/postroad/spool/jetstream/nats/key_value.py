@@ -23,8 +23,8 @@ from postroad.process.background.backoff import Backoff
 from postroad.spool.errors import RecordTooLarge, SpoolError, SpoolFull, SpoolUnavailable
 from postroad.spool.jetstream.nats import direct_get
 from postroad.spool.jetstream.nats.cancellation import heed_cancellation
-from postroad.spool.jetstream.nats.client import Incoming
 from postroad.spool.jetstream.nats.direct_get import Link, StoredMessage
+from postroad.spool.jetstream.nats.incoming import Incoming
 from postroad.spool.jetstream.nats.pub_ack import check_ack
 from postroad.spool.wire.payload import MAX_PAYLOAD, largest_value
 
@@ -82,11 +82,15 @@ def is_deletion(message: StoredMessage) -> bool:
 
 
 class Bucket:
-    """One bucket. Keys are used as they are; encode untrusted text with `token`."""
+    """
+    One bucket. Keys are used as they are; encode untrusted text with `token`.
 
-    def __init__(self, link: Link, name: str) -> None:
+    `part` names a stream of its own that keeps some of the bucket's keys: this reads only those.
+    """
+
+    def __init__(self, link: Link, name: str, *, part: str = "") -> None:
         self._link = link
-        self._stream = f"KV_{name}"
+        self._stream = f"KV_{part or name}"
         self._prefix = f"$KV.{name}."
 
     @property

@@ -5,7 +5,7 @@ import re
 from typing import NamedTuple
 
 from postroad.spool.errors import ClaimLost, PublishRefused, SpoolFull, SpoolUnavailable
-from postroad.spool.jetstream.nats.client import Incoming
+from postroad.spool.jetstream.nats.incoming import Incoming
 
 # The error codes of JetStream that matter here; the HTTP-like status does not.
 _FULL = frozenset({10023, 10047, 10077})

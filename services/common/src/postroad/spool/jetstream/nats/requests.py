@@ -1,20 +1,23 @@
 """
 Many concurrent requests on one subscription: publishes, acknowledgements, lease renewals.
 
-A request is a number and a future: it costs one write and one dictionary entry, and the answer sets
+A request is a name and a future: it costs one write and one dictionary entry, and the answer sets
 the future's result. A request of nats-py costs about 60 µs, mostly for inboxes and tasks.
+
+The name is random, because other processes of the role see the answers (`client` beside this). It
+is known to them only when the answer is there, and then it is used up.
 """
 
 import asyncio
-import itertools
 import json
+import secrets
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 from postroad.spool.errors import SpoolUnavailable
-from postroad.spool.jetstream.nats.client import Incoming, header_of
 from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.incoming import Incoming, header_of
 
 NO_RESPONDERS = "503"
 _PATIENCES = 8  # so many different timeouts have a shared timer
@@ -67,7 +70,6 @@ class Requests:
     def __init__(self, link: NatsLink) -> None:
         self._link = link
         self._prefix = ""
-        self._numbers = itertools.count()
         self._waiting: dict[str, PendingAnswer] = {}
         self._patience: dict[float, _Patience] = {}
 
@@ -133,7 +135,7 @@ class Requests:
 
         Raises NoResponders if the request cannot be written.
         """
-        reply = f"{self._prefix}{next(self._numbers)}"
+        reply = f"{self._prefix}{secrets.token_hex(8)}"
         header = header_of(headers) if headers else b""
         try:
             self._link.client.post(subject, payload, reply=reply, header=header)

@@ -8,7 +8,6 @@ server is not tried: it is shortened or refused.
 """
 
 import asyncio
-import itertools
 import random
 import secrets
 from collections.abc import Mapping, Sequence
@@ -26,8 +25,9 @@ from postroad.spool.errors import (
     SpoolUnavailable,
 )
 from postroad.spool.interface import Deferred, Held, Put
-from postroad.spool.jetstream.nats.client import FastClient, header_of
+from postroad.spool.jetstream.nats.client import FastClient
 from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.incoming import header_of
 from postroad.spool.jetstream.nats.pub_ack import Acknowledged, acknowledged, check_ack
 from postroad.spool.jetstream.nats.requests import NoResponders, Requests, checked
 from postroad.spool.jetstream.publish.refusing import RefusingStreams
@@ -74,8 +74,6 @@ class Publisher:
         self._requests = requests
         self._layout = layout
         self._refusing = refusing
-        self._batches = itertools.count()
-        self._name = secrets.token_hex(8)
 
     async def accept(self, puts: Sequence[Put], *, shard: int, timeout: timedelta) -> int:
         """
@@ -174,7 +172,7 @@ class Publisher:
     async def _try_batch(self, messages: Sequence[_Message], timeout: float) -> Acknowledged:
         if len(messages) > MAX_BATCH:
             raise SpoolUnavailable(f"{len(messages)} records are too many for one batch")
-        batch = f"{self._name}-{next(self._batches)}"
+        batch = secrets.token_hex(12)  # a name that others knew, they could use first
         client = self._link.client
         for number, message in enumerate(messages, 1):
             headers = message.headers | {

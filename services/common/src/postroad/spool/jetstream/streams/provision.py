@@ -5,6 +5,7 @@ The operator or `postroad up` runs this; every other process waits until it is d
 """
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import nats.errors
@@ -28,6 +29,7 @@ from postroad.spool.lanes.layout import Layout
 CONFIG = "config"
 BUCKETS = (CONFIG, "cluster", "sites", "quotas", "suppression")
 PRESENCE = "presence"
+INGRESS_SESSIONS = "presence_ingress"  # the part of PRESENCE with the sessions of ingress
 LAYOUT_KEY = "meta"
 CAPACITY_KEY = "capacity"
 EVENTS_STREAM = "POSTROAD_EVENTS"
@@ -35,6 +37,14 @@ EVENTS_STREAM = "POSTROAD_EVENTS"
 _DUPLICATE_WINDOW = timedelta(minutes=5).total_seconds()
 _EVENTS_AGE = timedelta(days=7).total_seconds()
 _EVENTS_SIZE = 1024**3  # octets, and never more than a tenth of the storage
+# Ingress writes nothing else into the servers' memory. A session has some 600 octets, and is
+# written again every three seconds.
+_INGRESS_SESSIONS_SIZE = 2 * 1024**2  # octets
+_INGRESS_SESSIONS_AGE = timedelta(minutes=1).total_seconds()
+_PRESENCE_KEYS = (
+    *("session.operator.*", "session.delivery.*", "owner.>", "site.>", "suspect.*"),
+    *("memory", "disk.*"),
+)
 _NO_MEMORY = 10028
 _STEP = timedelta(seconds=10)
 # The server answers with these while JetStream is still starting or without a leader.
@@ -136,14 +146,15 @@ async def _ensure_presence(js: JetStreamContext, replicas: int) -> None:
 
     Its keys are renewed every few seconds, so they need no fsync. With full file storage, nobody
     could renew a session, all processes would consider themselves dead, and the queue would stay
-    full.
+    full. An ingress process that writes sessions without end fills only the stream of these.
     """
-    try:
-        await _ensure(js, _bucket(PRESENCE, replicas, StorageType.MEMORY))
-    except nats.js.errors.APIError as error:
-        if error.err_code != _NO_MEMORY:
-            raise
-        await _ensure(js, _bucket(PRESENCE, replicas))
+    for bucket in (_presence, _ingress_sessions):
+        try:
+            await _ensure(js, bucket(replicas, StorageType.MEMORY))
+        except nats.js.errors.APIError as error:
+            if error.err_code != _NO_MEMORY:
+                raise
+            await _ensure(js, bucket(replicas, StorageType.FILE))
 
 
 def _differing(kept: StreamConfig, wanted: StreamConfig) -> list[str]:
@@ -232,6 +243,21 @@ def _events(replicas: int, capacity: int) -> StreamConfig:
         max_bytes=size,
         duplicate_window=_DUPLICATE_WINDOW,
         allow_direct=True,
+    )
+
+
+def _presence(replicas: int, storage: StorageType) -> StreamConfig:
+    keys = [f"$KV.{PRESENCE}.{key}" for key in _PRESENCE_KEYS]
+    return replace(_bucket(PRESENCE, replicas, storage), subjects=keys)
+
+
+def _ingress_sessions(replicas: int, storage: StorageType) -> StreamConfig:
+    return replace(
+        _bucket(INGRESS_SESSIONS, replicas, storage),
+        subjects=[f"$KV.{PRESENCE}.session.ingress.*"],
+        max_bytes=_INGRESS_SESSIONS_SIZE,
+        max_age=_INGRESS_SESSIONS_AGE,
+        duplicate_window=_INGRESS_SESSIONS_AGE,  # it may not be longer
     )
 
 

@@ -8,6 +8,10 @@ knew as alive until they have had time to write their keys again. Otherwise the 
 own every lane. A process that starts at that moment knew nobody. It considers the processes noted
 on disk (`takers` beside this) as alive for the same time, or until all of them have told that their
 claims are in this memory.
+
+The sessions of ingress are in a stream of their own, which an intruder there may fill. So the
+sessions in another stream than the own one are read beside. If that fails, those read before
+count, because no process of the cluster waits for them. The command fails instead: it shows them.
 """
 
 import asyncio
@@ -28,11 +32,24 @@ class AllSessions:
     """
     The sessions when they were last read. `session_id` is this process's own.
 
-    A session lasts for `life` after its last renewal.
+    The own session is in `bucket`, those of some roles in `beside`; `shows` says that none may be
+    missing. A session lasts for `life` after its last renewal.
     """
 
-    def __init__(self, bucket: Bucket, takers: Takers, session_id: str, *, life: timedelta) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        beside: Bucket | None,
+        takers: Takers,
+        session_id: str,
+        *,
+        life: timedelta,
+        shows: bool,
+    ) -> None:
         self._bucket = bucket
+        self._beside = beside
+        self._shows = shows
+        self._seen_beside: list[SessionInfo] = []
         self._takers = takers
         self._session_id = session_id
         self._life = life.total_seconds()
@@ -115,9 +132,20 @@ class AllSessions:
             return self.seen  # a lagging follower has answered
         if taking and (self.remembers or self._recollection.joining):
             found = await self._with_noted(found)
+        found = with_others(found, await self._read_beside())
         self.looked, self.heard = revision, began
         self.seen = tuple(sorted(found, key=lambda info: info.session_id))
         return self.seen
+
+    async def _read_beside(self) -> list[SessionInfo]:
+        if self._beside is not None:
+            try:
+                self._seen_beside, _ = await read_sessions(self._beside)
+            except SpoolUnavailable as error:
+                if self._shows:
+                    raise
+                log.debug("the sessions of other roles cannot be read", error=str(error))
+        return self._seen_beside
 
     async def _with_noted(self, found: list[SessionInfo]) -> list[SessionInfo]:
         """Add the processes that are noted on disk, while they may be alive."""

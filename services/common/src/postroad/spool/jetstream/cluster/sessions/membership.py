@@ -29,8 +29,9 @@ class Membership:
     """
     Implements agreement.Sessions.
 
-    `remake` creates a lost bucket again; None if this process may not. `is_full` says whether this
-    process refuses new mail, `refusing` which streams take nothing from it, and why.
+    The own session is in `bucket`, those of some roles in `beside`. `remake` creates a lost bucket
+    again; None if this process may not. `is_full` says whether this process refuses new mail,
+    `refusing` which streams take nothing from it, and why.
     """
 
     def __init__(
@@ -40,12 +41,17 @@ class Membership:
         timings: Timings,
         *,
         takers: Takers,
+        beside: Bucket | None = None,
         remake: Callable[[], Awaitable[None]] | None,
         is_full: Callable[[], bool] = lambda: False,
         refusing: Callable[[], tuple[tuple[str, str], ...]] = tuple,
     ) -> None:
         life = timings.session_life
-        self._all = AllSessions(bucket, takers, info.session_id, life=life)
+        self._all = AllSessions(
+            *(bucket, beside, takers, info.session_id),
+            life=life,
+            shows=info.role == "command",
+        )
         self._own = OwnSession(
             *(bucket, takers, info, timings),
             sessions=self._all,

@@ -2,7 +2,7 @@
 
 from postroad.mail.valueclass import valueclass
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
-from postroad.spool.jetstream.nats.client import Incoming
+from postroad.spool.jetstream.nats.incoming import Incoming
 from postroad.spool.jetstream.publish.succession import FOLLOWS, REPLACES
 from postroad.spool.lanes.keys import Key, QueueStream
 

@@ -16,8 +16,9 @@ import nats.errors
 
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.jetstream.consume.pull.lane_pull import STANDS
-from postroad.spool.jetstream.nats.client import Incoming, Listening
+from postroad.spool.jetstream.nats.client import Listening
 from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.incoming import Incoming
 from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.telemetry.logs import get_logger

@@ -20,8 +20,8 @@ from postroad.spool.jetstream.consume.pull.inboxes import Inbox, Inboxes
 from postroad.spool.jetstream.consume.pull.lane_consumer import make_consumer
 from postroad.spool.jetstream.consume.pull.lane_pull import IDLE_BATCH, LINES, STANDS, LanePull
 from postroad.spool.jetstream.consume.pull.open_requests import OpenRequest, OpenRequests
-from postroad.spool.jetstream.nats.client import Incoming
 from postroad.spool.jetstream.nats.connection import NatsLink
+from postroad.spool.jetstream.nats.incoming import Incoming
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.streams.subjects import named_consumer, named_stream
 from postroad.spool.lanes.assignment import LaneKey

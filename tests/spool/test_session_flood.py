@@ -1,0 +1,67 @@
+"""
+An ingress process that stores sessions without end fills a stream that others can do without.
+
+Sessions and lane owners are in the servers' memory. When that was full, no delivery process could
+renew its session: all of them considered themselves dead, and no mail was delivered.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from postroad.spool.jetstream.opening import connect
+from postroad.spool.jetstream.spool import JetStreamSpool
+from postroad.testing.queue.accounts import as_role
+from postroad.testing.queue.queued_mail import QUICK, first, put, take
+from postroad.testing.queue.walls import Servers, walled
+
+pytestmark = pytest.mark.nats
+
+ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
+VALUE = "x" * 500_000
+MANY = 200  # a hundred megabytes, more than the servers' memory takes
+
+
+@pytest.fixture
+async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
+    async with walled(tmp_path, ACCOUNTS, replicas=1) as running:
+        yield running
+
+
+async def joined(servers: Servers, role: str) -> JetStreamSpool:
+    return await connect(as_role(role, servers.servers[0].url, timings=QUICK))
+
+
+async def flood(servers: Servers) -> int:
+    """Store sessions until they are refused; return how many octets that were."""
+    for number in range(MANY):
+        said = await servers.ask("ingress", f"$KV.presence.session.ingress.{number}", VALUE)
+        if "error" in said:
+            return number * len(VALUE)
+    return MANY * len(VALUE)
+
+
+async def test_delivery_goes_on_while_ingress_stores_sessions_without_end(
+    servers: Servers,
+) -> None:
+    ingress, delivery = await joined(servers, "ingress"), await joined(servers, "delivery")
+    await put(ingress)
+    assert await flood(servers) < 3_000_000
+    later = await joined(servers, "delivery")
+    consumer = take(delivery)
+    [leased] = await first(consumer, 1)
+    await consumer.settle(leased)
+    await consumer.close()
+    sessions = {each.session_id for each in await later.sessions.live()}
+    assert sessions >= {each.sessions.session_id for each in (ingress, delivery, later)}
+    for each in (ingress, delivery, later):
+        await each.close()
+
+
+async def test_every_process_sees_those_of_each_role(servers: Servers) -> None:
+    spools = [await joined(servers, role) for role in ("operator", "ingress", "delivery")]
+    for spool in spools:
+        assert {each.role for each in await spool.sessions.live()} >= {"ingress", "delivery"}
+    for spool in spools:
+        await spool.close()
