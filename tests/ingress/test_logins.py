@@ -1,7 +1,6 @@
 """Guessing passwords over the wire: it is slowed down, and right passwords are accepted."""
 
 import asyncio
-import base64
 import threading
 import time
 from datetime import timedelta
@@ -9,49 +8,19 @@ from typing import Any
 
 import pytest
 
-from postroad.acceptance.admission import ListenerKind
 from postroad.ingress.auth import brake
 from postroad.ingress.auth import sasl as auth
 from postroad.policy.secrets import scram
-from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import EventType
-from postroad.spool.memory.spool import MemoryCluster
 from postroad.telemetry import metrics
 from postroad.testing.patience import patient
-from postroad.testing.peers.smtp_peer import SmtpPeer, client_context
-from postroad.testing.processes.ingress import MANIFESTS, OpenScene, Scene
-
-HERE, THERE = "192.0.2.1", "198.51.100.9"
+from postroad.testing.processes.ingress import MANIFESTS, OpenScene
+from postroad_harness.setups.logins import HERE, THERE, guess, log_in, prove, session_of
 
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brake, "FIRST_DELAY", timedelta())
-
-
-async def session_of(scene: Scene, client: str) -> SmtpPeer:
-    """Open a session from a client's address, as far as AUTH."""
-    peer = await scene.peer_from(client, ListenerKind.SUBMISSION)
-    await peer.say("EHLO client.example")
-    await peer.say("STARTTLS")
-    await peer.start_tls(client_context())
-    await peer.say("EHLO client.example")
-    return peer
-
-
-async def prove(peer: SmtpPeer, username: str, password: str) -> str:
-    """Say who one is; return the reply."""
-    response = base64.b64encode(f"\0{username}\0{password}".encode()).decode()
-    return await peer.say(f"AUTH PLAIN {response}")
-
-
-async def log_in(scene: Scene, client: str, username: str, password: str) -> str:
-    """Log in from a client's address, in a session of its own; return the reply."""
-    return await prove(await session_of(scene, client), username, password)
-
-
-async def guess(scene: Scene, client: str, username: str, times: int) -> list[str]:
-    return [(await log_in(scene, client, username, f"wrong {n}"))[:3] for n in range(times)]
 
 
 async def test_guesses_of_one_name_end_in_454_and_its_owner_elsewhere_logs_in(
@@ -111,92 +80,6 @@ async def test_all_addresses_of_an_ipv6_network_count_together(open_scene: OpenS
     said = [(await log_in(scene, f"2001:db8::{n}", f"name {n}", "x"))[:3] for n in range(1, 6)]
     assert said == ["535"] * 3 + ["454"] * 2
     assert (await log_in(scene, "2001:db8:0:1::1", "shop", "correct horse")).startswith("235 ")
-
-
-async def test_guesses_count_over_the_whole_cluster(open_scene: OpenScene) -> None:
-    cluster = MemoryCluster()
-    one = await open_scene(cluster=cluster, failed_logins_per_name=4)
-    two = await open_scene(cluster=cluster, failed_logins_per_name=4)
-    failed = (await guess(one, HERE, "shop", 3)) + (await guess(two, HERE, "shop", 3))
-    assert failed.count("535") <= 5  # the fifth is how a process learns of the others' guesses
-    assert (await log_in(two, HERE, "shop", "correct horse")).startswith("454 ")
-
-
-async def test_a_process_checks_one_guess_more_than_the_cluster_allows(
-    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However many come at once: the next waits until the count has heard of the one before."""
-    cluster = MemoryCluster()
-    one = await open_scene(cluster=cluster, failed_logins_per_name=4)
-    two = await open_scene(cluster=cluster, failed_logins_per_name=4)
-    assert await guess(one, HERE, "shop", 4) == ["535"] * 4
-    lease = two.spool.usage.lease
-
-    async def slow(*arguments: Any, **named: Any) -> int:
-        for _ in range(100):  # turns of the loop, in which the others would be checked
-            await asyncio.sleep(0)
-        return await lease(*arguments, **named)
-
-    monkeypatch.setattr(two.spool.usage, "lease", slow)
-    monkeypatch.setattr(auth, "password_matches", lambda *_: False)
-    peers = [await session_of(two, HERE) for _ in range(4)]
-    said = await asyncio.gather(*(prove(peer, "shop", f"{n}") for n, peer in enumerate(peers)))
-    assert sorted(reply[:3] for reply in said) == ["454"] * 3 + ["535"]
-
-
-async def shut(scene: Scene, client: str, most: int) -> None:
-    """Guess until a client's network is shut out."""
-    said = [(await log_in(scene, client, f"name {n}", "x"))[:3] for n in range(most + 1)]
-    assert said == ["535"] * most + ["454"]
-
-
-async def test_who_is_at_home_in_a_network_is_so_in_every_process(open_scene: OpenScene) -> None:
-    cluster = MemoryCluster()
-    one = await open_scene(cluster=cluster, failed_logins=4)
-    assert (await log_in(one, HERE, "shop", "correct horse")).startswith("235 ")
-    another = await open_scene(cluster=cluster, failed_logins=4)  # begun later, as by a restart
-    await shut(another, HERE, 4)
-    assert (await log_in(another, HERE, "shop", "correct horse")).startswith("235 ")
-
-
-async def test_who_never_logged_in_from_a_shut_network_stays_out_however_often_they_ask(
-    open_scene: OpenScene,
-) -> None:
-    cluster = MemoryCluster()
-    one = await open_scene(cluster=cluster, failed_logins=4)
-    assert (await log_in(one, THERE, "shop", "correct horse")).startswith("235 ")
-    another = await open_scene(cluster=cluster, failed_logins=4)
-    await shut(another, HERE, 4)
-    for _ in range(3):
-        assert (await log_in(another, HERE, "shop", "correct horse")).startswith("454 4.7.0 ")
-
-
-async def test_a_name_at_home_is_no_more_guessed_for_being_looked_up(open_scene: OpenScene) -> None:
-    cluster = MemoryCluster()
-    one = await open_scene(cluster=cluster, failed_logins=4, failed_logins_per_name=2)
-    assert (await log_in(one, HERE, "shop", "correct horse")).startswith("235 ")
-    another = await open_scene(cluster=cluster, failed_logins=4, failed_logins_per_name=2)
-    await shut(another, HERE, 4)
-    assert await guess(another, HERE, "shop", 4) == ["535", "535", "454", "454"]
-    assert (await log_in(another, HERE, "shop", "correct horse")).startswith("454 ")
-
-
-async def test_while_past_logins_are_away_each_process_knows_its_own(
-    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def away(*_: Any) -> bool:
-        raise SpoolUnavailable("no answer")
-
-    cluster = MemoryCluster()
-    one = await open_scene(cluster=cluster, failed_logins=4)
-    assert (await log_in(one, HERE, "shop", "correct horse")).startswith("235 ")
-    another = await open_scene(cluster=cluster, failed_logins=4)
-    await shut(another, HERE, 4)
-    for scene in (one, another):
-        monkeypatch.setattr(scene.spool.past_logins, "noted", away)
-    assert (await log_in(another, HERE, "shop", "correct horse")).startswith("454 4.7.0 ")
-    await log_in(one, HERE, "another name", "x")  # and so it hears of the others' guesses
-    assert (await log_in(one, HERE, "shop", "correct horse")).startswith("235 ")
 
 
 def hold_hashing(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, threading.Event]:
@@ -259,27 +142,6 @@ async def test_what_nobody_has_time_to_check_counts_as_a_guess(
     for n in range(3):
         assert (await log_in(scene, HERE, "shop", f"wrong {n}")).startswith("454 4.7.0 ")
     assert (await log_in(scene, HERE, "shop", "correct horse")).startswith("454 ")
-
-
-async def test_guesses_of_many_names_count_over_the_whole_cluster(open_scene: OpenScene) -> None:
-    cluster = MemoryCluster()
-    one = await open_scene(cluster=cluster, failed_logins=4)
-    two = await open_scene(cluster=cluster, failed_logins=4)
-    for scene in (one, two, one, two, two):
-        await log_in(scene, HERE, f"name {scene.ports}{len(scene.peers)}", "x")
-    assert (await log_in(two, HERE, "shop", "correct horse")).startswith("454 ")
-
-
-async def test_while_the_counts_are_away_each_process_brakes_and_right_logins_pass(
-    open_scene: OpenScene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def away(*_: Any, **__: Any) -> int:
-        raise SpoolUnavailable("no answer")
-
-    scene = await open_scene(failed_logins_per_name=3)
-    monkeypatch.setattr(scene.spool.usage, "lease", away)
-    assert await guess(scene, HERE, "shop", 4) == ["535", "535", "535", "454"]
-    assert (await log_in(scene, THERE, "shop", "correct horse")).startswith("235 ")
 
 
 async def test_a_right_password_is_not_hashed(
