@@ -11,7 +11,7 @@ from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import shard_of
 from postroad.spool.interface import Put, Ready
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
-from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
+from postroad.spool.jetstream.consume.pull.lane_pull import IDLE_BATCH, LanePull
 from postroad.spool.jetstream.consume.pull.open_requests import OpenRequest, OpenRequests
 from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.jetstream.nats.connection import NatsLink
@@ -78,13 +78,15 @@ async def fill(spool: JetStreamSpool, content: bytes = b"body") -> str:
 
 
 @asynccontextmanager
-async def asking(server: NatsServer, lane: str) -> AsyncIterator[Asking]:
+async def asking(
+    server: NatsServer, lane: str, kind: type[Asking] = Asking
+) -> AsyncIterator[Asking]:
     """Connect as one more process that asks for a lane's records."""
     link = NatsLink(SpoolOptions(servers=(server.url,)).access())
     await link.open()
     requests = Requests(link)
     await requests.start()
-    process = Asking(link, requests, lane)
+    process = kind(link, requests, lane)
     yield process
     await process.puller.stop()
     await link.close()
@@ -104,6 +106,49 @@ async def test_nothing_more_is_asked_of_a_lane_that_was_left(
         await heir.begin(room=RECORDS)
         rest = await heir.sequences(RECORDS - 16)
     assert len({*first, *rest}) == RECORDS
+
+
+class LaneOfTwo(Asking):
+    """It asks for one lane of two shards, and has so many places for both."""
+
+    def room_for(self, pull: LanePull) -> int:
+        return self.room - self.puller.coming(self.key)
+
+    async def begin(self, *, room: int) -> None:
+        """Ask as if a backlog in shard 1 had just ended."""
+        self.room = room + IDLE_BATCH
+        await self.puller.start(self)
+        ended = LanePull(1, self.key, TrafficClass.TRANSACTIONAL)
+        ended.batch = self.room
+        self.puller.add(ended)
+        await self.puller.refill_all()
+        while not ended.asked:
+            await asyncio.sleep(0.01)
+        self.room = room
+        self.puller.add(LanePull(0, self.key, TrafficClass.TRANSACTIONAL))
+
+
+async def test_places_are_not_kept_for_long_for_a_shard_that_has_nothing_more(
+    spool: JetStreamSpool, server: NatsServer
+) -> None:
+    """Ten seconds is how long the request of an idle lane stands."""
+    lane = await fill(spool)
+    async with asking(server, lane, LaneOfTwo) as process:
+        await process.begin(room=RECORDS)
+        assert process.puller.coming(process.key) == RECORDS
+        async with asyncio.timeout(patient(5)):
+            while process.come.qsize() < RECORDS:
+                await process.puller.refill_all()
+                await asyncio.sleep(0.05)
+
+
+def test_a_busy_lane_asks_next_for_as_many_as_have_come() -> None:
+    pull = LanePull(0, LaneKey("default", "00"), TrafficClass.TRANSACTIONAL)
+    pull.batch = pull.asked = 256
+    for _ in range(100):
+        pull.arrived(1.0)
+    pull.ended(156, 2.0, came=100)
+    assert pull.wants(1000, 2.0) == 100
 
 
 @pytest.mark.parametrize("size", [40_000, 120_000])

@@ -6,7 +6,9 @@ stream, where one request is for both classes: in a cluster each consumer costs 
 even while it is idle.
 
 It is small while the lane is idle and larger while it is busy. It is renewed when half of its
-records have come. No I/O; the clock is an argument.
+records have come. What a large request asks for takes places of the lane that its other requests
+could use; so it ends soon, and the next one asks for as many as have come. No I/O; the clock is an
+argument.
 """
 
 import json
@@ -23,6 +25,7 @@ IDLE_BATCH = 16  # records that an idle lane's request asks for
 # Seconds a request stands. Those of a process that has died stand longer than it, and new mail that
 # the servers send to them comes again only when its lease has run out.
 STANDS = 10.0
+_BUSY_STANDS = 1.0  # seconds a large request stands
 _HEARTBEAT = 5.0  # seconds between the server's signs of life
 _SILENCE = 2.2 * _HEARTBEAT
 LONGEST = STANDS + _SILENCE  # seconds after which nothing comes of a request
@@ -69,15 +72,19 @@ class LanePull:
         if self.asked == 0:
             self.batch = min(self.batch * 2, _BUSY_BATCH)
 
-    def ended(self, unused: int | None, now: float) -> None:
-        """End a request of which `unused` records were not delivered; None ends all of them."""
+    def ended(self, unused: int | None, now: float, *, came: int = 0) -> None:
+        """
+        End a request of which `unused` records were not delivered; None ends all of them.
+
+        Before, so many records `came` of it.
+        """
         self.heard = now
         if unused is None:
             self.asked, self.retry_at = 0, now + _PAUSE
             return
         self.asked = max(0, self.asked - unused)
         if unused:
-            self.batch = IDLE_BATCH
+            self.batch = max(IDLE_BATCH, came)
 
     def filled(self, unused: int, requested: int, now: float) -> None:
         """End a request whose octets were too few for the next record; that one may come alone."""
@@ -109,19 +116,21 @@ class LanePull:
         return min(self.batch - self.asked, room) if self.low else 0
 
     def request(self, count: int) -> bytes:
-        """Return the body of a pull request."""
+        """Return the body of a pull request for records that `asked` counts already."""
         if self.single:
             return _request(1, None)
-        return _request(count, _BUSY_OCTETS if count > IDLE_BATCH else _IDLE_OCTETS)
+        octets = _BUSY_OCTETS if count > IDLE_BATCH else _IDLE_OCTETS
+        return _request(count, octets, busy=self.asked > IDLE_BATCH)
 
 
-@lru_cache(maxsize=_BUSY_BATCH)
-def _request(batch: int, octets: int | None) -> bytes:
+@lru_cache(maxsize=2 * _BUSY_BATCH)
+def _request(batch: int, octets: int | None, *, busy: bool = False) -> bytes:
     body: dict[str, object] = {
         "batch": batch,
-        "expires": int(STANDS * 1e9),
-        "idle_heartbeat": int(_HEARTBEAT * 1e9),
+        "expires": int((_BUSY_STANDS if busy else STANDS) * 1e9),
     }
+    if not busy:
+        body["idle_heartbeat"] = int(_HEARTBEAT * 1e9)
     if octets is not None:
         body["max_bytes"] = octets
     return json.dumps(body).encode()

@@ -271,7 +271,7 @@ class Puller:
             self._makings.spawn(self._refill_one(pull))
             return
         if status == "408" or (unused is not None and status == "409"):
-            pull.ended(int(unused or 0), now)
+            pull.ended(int(unused or 0), now, came=request.came)
             return
         if status in ("404", "503") or "Deleted" in description:
             pull.made = False
