@@ -16,7 +16,7 @@ from postroad.spool.memory.spool import MemorySpool
 from postroad.spool.record import QueuedRecipient
 from postroad.testing.peers.mx import HANG_UP, ScriptedMx
 from postroad.testing.processes.delivery import delivering, history, publish, send
-from postroad_harness.setups.ahead import (
+from postroad_harness.setups.delivery.ahead import (
     TO,
     delivered,
     got,

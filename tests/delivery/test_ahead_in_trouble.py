@@ -21,7 +21,7 @@ from postroad.spool.record import BlobRef
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.peers.mx import HANG_UP, ScriptedMx
 from postroad.testing.processes.delivery import delivering, history, publish, send
-from postroad_harness.setups.ahead import (
+from postroad_harness.setups.delivery.ahead import (
     RETRY,
     TO,
     Noting,

@@ -19,7 +19,16 @@ from postroad.spool.record import (
     QueuedRecipient,
     RecipientState,
 )
-from postroad_harness.setups.settlement import HOUR, NOW, again, an_order, at, message, report, told
+from postroad_harness.setups.delivery.settlement import (
+    HOUR,
+    NOW,
+    again,
+    an_order,
+    at,
+    message,
+    report,
+    told,
+)
 
 
 def test_giving_up_bounces_what_is_pending_only() -> None:

@@ -17,7 +17,7 @@ from postroad.spool.record import (
     QueuedRecipient,
 )
 from postroad.spool.wire.record import encode
-from postroad_harness.setups.settlement import (
+from postroad_harness.setups.delivery.settlement import (
     BOUNCED,
     DEFERRED,
     DELIVERED,

@@ -8,7 +8,7 @@ from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import Rate, SiteLimits
-from postroad_harness.setups.site import at_work, begin, name, site, waiting, work
+from postroad_harness.setups.delivery.site import at_work, begin, name, site, waiting, work
 
 
 def test_transactional_goes_before_bulk_and_each_in_its_order() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from postroad.delivery.sites.site import Site
 from postroad.policy.model import Rate, SiteLimits
-from postroad_harness.setups.site import (
+from postroad_harness.setups.delivery.site import (
     BULK,
     LONGEST,
     TRANSACTIONAL,

@@ -1,6 +1,6 @@
 """How much mail may wait for a site: by its pace, the size of mail and its class."""
 
-from postroad_harness.setups.site import (
+from postroad_harness.setups.delivery.site import (
     BULK,
     TRANSACTIONAL,
     at_work,

@@ -122,7 +122,7 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
         "its cluster key": (OWN_KEY,),
         "log in to every smarthost that a Relay names": (
             OPENS,
-            "smtp_client/test_session_opening.py::test_logging_in_with_plain",
+            "smtp_client/test_session_logins.py::test_logging_in_with_plain",
         ),
         "check or guess passwords of Clients": (OPENS,),
         "read, send, defer and end all mail, and everything else that ingress can read": (

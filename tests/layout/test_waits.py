@@ -13,6 +13,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 EXCEPTIONS = {
     "cluster/test_05_nodes.py": "a node is cut off for a minute",
+    "delivery/test_edited_limits.py": "that mail waits at a site, and stays there, is no event",
     "delivery/test_edits.py": "that mail waits at a site, and stays there, is no event",
     "delivery/test_withdrawn_smarthosts.py": "that no connection more is opened is no event",
     "end_to_end/test_message_path.py": "what runs without mail has to be seen",

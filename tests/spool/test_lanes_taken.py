@@ -24,7 +24,7 @@ from postroad.testing.queue.queued_mail import (
     record,
     take,
 )
-from postroad_harness.setups.taking import OpenJetStream, until_empty
+from postroad_harness.setups.spool.taking import OpenJetStream, until_empty
 
 pytestmark = pytest.mark.nats
 

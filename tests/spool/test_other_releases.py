@@ -15,7 +15,7 @@ from postroad.testing.queue.queued_mail import (
     record,
     take,
 )
-from postroad_harness.setups.taking import ALL, OpenJetStream, waiting
+from postroad_harness.setups.spool.taking import ALL, OpenJetStream, waiting
 
 pytestmark = pytest.mark.nats
 

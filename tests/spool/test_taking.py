@@ -29,7 +29,7 @@ from postroad.testing.queue.queued_mail import (
     put,
     take,
 )
-from postroad_harness.setups.taking import ALL, LATER, OpenJetStream, until_empty, waiting
+from postroad_harness.setups.spool.taking import ALL, LATER, OpenJetStream, until_empty, waiting
 
 pytestmark = pytest.mark.nats
 BULK = lane_consumer("default", TrafficClass.BULK, "")  # how the names of its consumers begin
