@@ -20,7 +20,7 @@ ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-a
 # where mail waits, and bodies of an earlier release: it may end, repeat and move what is there.
 WRITES = {
     "ingress": (
-        *("pr.i.0.r.default.bulk.00.y_example", "pr.e.Reception", "$KV.quotas.x"),
+        *("pr.i.0.r.default.b.p00.y_example", "pr.e.Reception", "$KV.quotas.x"),
         *("$KV.presence.session.ingress.x", "pr.d.0.x.0"),
     ),
     "delivery": (
@@ -32,7 +32,7 @@ WRITES = {
 # Others' messages in the same streams.
 OTHERS = {
     "ingress": (
-        *("pr.i.0.r.default.bulk.00.other_example", "pr.e.Rejection", "$KV.quotas.other"),
+        *("pr.i.0.r.default.b.p00.other_example", "pr.e.Rejection", "$KV.quotas.other"),
         *("$KV.presence.session.ingress.other", "pr.d.0.other.0", "pr.d.0.other.last"),
     ),
     "delivery": (

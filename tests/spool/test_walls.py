@@ -24,7 +24,7 @@ ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-a
 OTHERS = ("ingress", "delivery", "command")  # all but the operator, which has JetStream's account
 API = f"{API_PREFIX}."
 STATE = ("cluster", "presence", "presence_ingress", "quotas", "sites", "suppression")
-READY = "pr.i.0.r.default.bulk.00.y_example"
+READY = "pr.i.0.r.default.b.p00.y_example"
 
 
 @pytest.fixture
@@ -85,9 +85,8 @@ IMPORTS = {
         *each_shard(f"{API}CONSUMER.CREATE.POSTROAD_I_#.*.pr.i.#.>"),
         *each_shard(f"{API}CONSUMER.CREATE.POSTROAD_Q_#.*.pr.q.#.>"),
         *each_shard(f"{API}CONSUMER.MSG.NEXT.POSTROAD_I_#.*"),
-        *each_shard(
-            f"{API}CONSUMER.MSG.NEXT.POSTROAD_Q_#.*", f"{API}STREAM.MSG.DELETE.POSTROAD_Q_#"
-        ),
+        *each_shard(f"{API}CONSUMER.MSG.NEXT.POSTROAD_Q_#.*"),
+        *each_shard(*(f"{API}STREAM.MSG.DELETE.POSTROAD_{kind}_#" for kind in "IQ")),
         f"{API}INFO",
     },
     "command": {
@@ -168,6 +167,7 @@ FORBIDDEN = [
         (role, subject, body)
         for role in ("ingress", "command")
         for subject, body in [
+            (f"{API}STREAM.MSG.DELETE.POSTROAD_I_0", '{"seq": 1}'),
             (f"{API}STREAM.MSG.DELETE.POSTROAD_Q_0", '{"seq": 1}'),
             (f"{API}CONSUMER.CREATE.POSTROAD_Q_0.x.pr.q.0.>", CONSUMER),
             (f"{API}CONSUMER.MSG.NEXT.POSTROAD_Q_0.default_x_p00", "1"),
@@ -192,7 +192,6 @@ FORBIDDEN = [
     ("ingress", "pr.i.0.r.short", "x"),
     ("ingress", "pr.q.0.r.default.bulk.00.y_example", "x"),
     ("delivery", READY, "x"),
-    ("delivery", f"{API}STREAM.MSG.DELETE.POSTROAD_I_0", '{"seq": 1}'),
     *(("ingress", f"pr.e.{kind}", "x") for kind in ("Delivery", "Bounce", "Expiration", "Other")),
     ("ingress", "pr.b.0.x", "x"),
     ("ingress", "pr.b.0.x.ended", "x"),

@@ -7,7 +7,7 @@ bodies) are those of MemorySpool.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -129,6 +129,9 @@ class _Waiting(JetStreamBrowser):
     async def ready_pools(self) -> frozenset[str]:
         stored = self._store.records.values()
         return frozenset(each.record.pool for each in stored if each.kind is WaitKind.READY)
+
+    async def new_subjects(self, shard: int) -> Mapping[str, int]:
+        return {}  # nobody writes what no consumer takes
 
 
 class SimulatedSpool(MemorySpool):

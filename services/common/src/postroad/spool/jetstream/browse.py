@@ -125,6 +125,10 @@ class JetStreamBrowser:
         """Return the pools of ready records."""
         return await self._counting.ready_pools()
 
+    async def new_subjects(self, shard: int) -> Mapping[str, int]:
+        """Return the number of records of each subject in a shard's intake."""
+        return await self._counting.new_subjects(shard)
+
     async def claim(self, queued: Queued, puts: Sequence[Put], now: datetime) -> None:
         """Replace a waiting record by `puts`, exactly once."""
         if not puts:

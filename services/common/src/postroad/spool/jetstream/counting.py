@@ -96,6 +96,10 @@ class Counting:
             pools.update(filter(None, map(pool_of, (*new, *again))))
         return frozenset(pools)
 
+    async def new_subjects(self, shard: int) -> Mapping[str, int]:
+        """Return the number of records of each subject in a shard's intake."""
+        return (await self._counted(QueueStream.INTAKE, shard, f"pr.i.{shard}.>"))[0]
+
     async def _deferred(self, shard: int, number: int) -> tuple[int, datetime | None]:
         """
         Return how many records are deferred, out of `number`, and when the oldest arrived.

@@ -23,6 +23,7 @@ from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLe
 from postroad.spool.jetstream.consume.leases import Leases
 from postroad.spool.jetstream.consume.overdue import renew_overdue
 from postroad.spool.jetstream.consume.poison.returned import Returned
+from postroad.spool.jetstream.consume.poison.strays import Strays
 from postroad.spool.jetstream.consume.poison.trials import Trials
 from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.jetstream.consume.settle import Settling
@@ -71,6 +72,7 @@ class JetStreamConsumer:
         self._unserved = self.parts.unserved(
             tools.waiting, tools.membership, every=tools.timings.pools
         )
+        self._strays = Strays(tools, every=tools.timings.pools)
         self._put_together(tools)
         self.know_pools([pool])
 
@@ -118,6 +120,7 @@ class JetStreamConsumer:
         self._tasks.keep(self._lanes.keep)
         self._tasks.keep(lambda: renew_overdue(self._tools, self._lanes.ownership))
         self._tasks.keep(self._unserved.keep)
+        self._tasks.keep(self._strays.keep)
 
     # ------------------------------------------------------------ lanes
 
@@ -151,6 +154,7 @@ class JetStreamConsumer:
     def on_held(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the reason for each record that is held instead of handed out."""
         self._arrivals.on_held(listener)
+        self._strays.on_held(listener)
 
     def serves(self, leased: LeasedRecord) -> bool:
         """Whether a record's lane has not been left since, nor all of them."""

@@ -128,9 +128,10 @@ class Succession:
         """
         Remove a settled record, if it still exists, whichever consumer handed it out.
 
-        This is for a record whose acknowledgement gets no answer. Nobody may delete from the
-        intake. So its end is noted where its later forms would be, and who gets the record finds
-        the note and acknowledges it. Raises SpoolError if the record may be delivered again.
+        This is for a record whose acknowledgement gets no answer. The intake of an earlier build
+        admits no deletion. So the end of new mail is noted where its later forms would be, and who
+        gets the record finds the note and acknowledges it. Raises SpoolError if the record may be
+        delivered again.
         """
         found = await self._ask(key, {"seq": key.sequence})
         if found is None or not _holds(found, key, record):

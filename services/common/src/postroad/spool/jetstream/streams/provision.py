@@ -22,8 +22,9 @@ from nats.js.errors import NotFoundError
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.nats.cancellation import heed_cancellation
 from postroad.spool.jetstream.nats.connection import NatsLink
-from postroad.spool.jetstream.streams.subjects import body_stream, stream_name
+from postroad.spool.jetstream.streams.subjects import body_stream, intake_subjects, stream_name
 from postroad.spool.lanes.keys import QueueStream
+from postroad.spool.lanes.lane import lane_names
 from postroad.spool.lanes.layout import Layout
 
 CONFIG = "config"
@@ -67,7 +68,7 @@ async def provision_link(link: NatsLink, layout: Layout, *, capacity: int = 0) -
             await _ensure_presence(js, layout.replicas)
             in_force = await _write_layout(js, layout)
             for shard in range(in_force.shards):
-                await _ensure(js, _intake(shard, in_force.replicas))
+                await _ensure(js, _intake(shard, in_force))
                 await _ensure(js, _queue(shard, in_force.replicas))
                 await _ensure(js, _bodies(shard, in_force.replicas))
             await _ensure(js, _events(in_force.replicas, capacity))
@@ -132,7 +133,8 @@ async def _ensure(js: JetStreamContext, wanted: StreamConfig) -> None:
         info = await js.add_stream(wanted)
     else:
         if _differing(info.config, wanted):
-            info = await js.update_stream(wanted)
+            denied = wanted.deny_delete or info.config.deny_delete  # which cannot be taken back
+            info = await js.update_stream(wanted.evolve(deny_delete=denied))
     differing = _differing(info.config, wanted)
     if differing:
         # The server may accept a configuration and silently make another one of it.
@@ -172,22 +174,22 @@ def _differing(kept: StreamConfig, wanted: StreamConfig) -> list[str]:
     ]
 
 
-def _intake(shard: int, replicas: int) -> StreamConfig:
-    # Who may publish here can remove nothing: neither by a header nor by a request.
+def _intake(shard: int, layout: Layout) -> StreamConfig:
+    # Who may publish here can remove nothing: a header does not, and the accounts of the servers
+    # admit no request. Delivery deletes what no consumer takes.
     return StreamConfig(
         name=stream_name(QueueStream.INTAKE, shard),
-        subjects=[f"pr.i.{shard}.>"],
+        subjects=intake_subjects(shard, lane_names(layout.lanes)),
         retention=RetentionPolicy.WORK_QUEUE,
         storage=StorageType.FILE,
         discard=DiscardPolicy.OLD,
-        num_replicas=replicas,
+        num_replicas=layout.replicas,
         duplicate_window=_DUPLICATE_WINDOW,
         allow_direct=True,
         allow_atomic=True,
         allow_msg_ttl=False,
         allow_msg_schedules=False,
         allow_rollup_hdrs=False,
-        deny_delete=True,
         deny_purge=True,
     )
 

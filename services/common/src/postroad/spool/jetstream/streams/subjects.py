@@ -23,6 +23,7 @@ And apart from the records:
 """
 
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -40,6 +41,7 @@ LAST = "last"  # at the end of the subject of a body's last chunk
 ENDED = "ended"
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
+_CLASSES = frozenset(TrafficClass)
 _REST = "w"  # in place of the class: what waited, of both classes
 _STREAM = re.compile(r"POSTROAD_[IQ]_\d{1,4}", re.ASCII)
 _ESCAPE = re.compile(r"=([0-9A-F]{2})")
@@ -105,6 +107,23 @@ def intake_subject(shard: int, record: QueueRecord, lane: str) -> str:
     """Return the subject of new mail."""
     kind, pool = kind_in_intake(record), pool_token(record.pool)
     return f"pr.i.{shard}.{kind}.{pool}.{record.traffic_class}.{lane}.{domain_token(record.domain)}"
+
+
+def intake_subjects(shard: int, lanes: Iterable[str]) -> list[str]:
+    """
+    Return the subjects that a shard's intake stores: of the lanes and classes that there are.
+
+    A consumer takes no others, so they would be stored for good.
+    """
+    return [f"pr.i.{shard}.*.*.{each}.{lane}.*" for lane in lanes for each in TrafficClass]
+
+
+def may_be_taken(subject: str, lanes: Collection[str]) -> bool:
+    """Whether a subject of the intake is one that the consumer of a lane could take."""
+    match subject.split("."):
+        case ["pr", "i", _, _, _, traffic, lane, _]:
+            return traffic in _CLASSES and lane in lanes
+    return False
 
 
 def end_subject(shard: int, record: QueueRecord) -> str:

@@ -14,7 +14,7 @@ from postroad.spool.ids import RecordId, derived_queue_id
 from postroad.spool.interface import HOLD_LIMIT, Held, Put, held
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.streams.subjects import domain_of_ready, is_plain
-from postroad.spool.lanes.keys import QueueStream
+from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.record import Hold, QueuedRecipient, QueueRecord
 from postroad.spool.wire.record import decode
 from postroad.telemetry.logs import get_logger
@@ -74,16 +74,15 @@ def record_of(delivered: Delivered) -> QueueRecord:
             raise RecordCorrupt("new mail with a chosen site")
     except RecordCorrupt as error:
         log.error("a record cannot be read and is held", error=str(error))
-        return _unreadable(delivered)
+        message = delivered.message
+        return unreadable(message.subject, delivered.key, message.data, now=datetime.now(UTC))
     return record
 
 
-def _unreadable(delivered: Delivered) -> QueueRecord:
+def unreadable(subject: str, key: Key, content: bytes, *, now: datetime) -> QueueRecord:
     """Return a held record whose content is the octets that could not be read."""
-    now = datetime.now(UTC)
-    domain = domain_of_ready(delivered.message.subject) or _NO_DOMAIN
-    shard, token = delivered.key.shard, delivered.key.token
-    queue_id = derived_queue_id(now, shard, origin=f"{shard}.{token}")
+    domain = domain_of_ready(subject) or _NO_DOMAIN
+    queue_id = derived_queue_id(now, key.shard, origin=f"{key.shard}.{key.token}")
     return QueueRecord(
         record_id=RecordId(queue_id, 0),
         reverse_path=None,
@@ -91,6 +90,6 @@ def _unreadable(delivered: Delivered) -> QueueRecord:
         domain=domain,
         arrival=now,
         deadline=now + HOLD_LIMIT,
-        content=delivered.message.data,
+        content=content,
         hold=Hold(UNREADABLE),
     )
