@@ -5,9 +5,9 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from postroad.delivery.disposition.retry import OVERTIME
-from postroad.delivery.disposition.settlement import put_off
-from postroad.delivery.disposition.unattempted import hold_ended, ordered
+from postroad.delivery.settling.retry import OVERTIME
+from postroad.delivery.settling.settlement import put_off
+from postroad.delivery.settling.unattempted import hold_ended, ordered
 from postroad.mail.address import parse_mailbox
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.event import EventType

@@ -5,8 +5,8 @@ from typing import cast
 
 import pytest
 
-from postroad.delivery.disposition.settlement import put_off
 from postroad.delivery.outcome import Outcome, OutcomeKind, bounced, deferred, of_reply
+from postroad.delivery.settling.settlement import put_off
 from postroad.mail.address import parse_mailbox
 from postroad.mail.envelope import Notify
 from postroad.mail.status import EnhancedStatus

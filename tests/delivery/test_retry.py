@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from postroad.delivery.disposition.retry import JITTER, LAST_TRY, next_delay, next_try, warns
+from postroad.delivery.settling.retry import JITTER, LAST_TRY, next_delay, next_try, warns
 from postroad.policy.model import RetrySchedule
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

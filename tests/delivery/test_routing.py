@@ -7,7 +7,6 @@ from ipaddress import ip_network
 
 import pytest
 
-from postroad.delivery.disposition.unattempted import nowhere
 from postroad.delivery.routing.addresses import MAX_ADDRESSES, AddressRules, usable_addresses
 from postroad.delivery.routing.routes import (
     MAX_HOSTS,
@@ -19,6 +18,7 @@ from postroad.delivery.routing.routes import (
     order_smarthosts,
     roll_up,
 )
+from postroad.delivery.settling.unattempted import nowhere
 from postroad.dns.answers import AddressAnswer, DnsFailure, MxAnswer
 from postroad.policy.model import ClaimBasis, Domain, ObjectKey, Reach, Smarthost
 from postroad.policy.snapshot import Snapshot

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from postroad.delivery.disposition.happening import Attempted
-from postroad.delivery.disposition.settlement import put_off, settle
-from postroad.delivery.disposition.unattempted import no_route
 from postroad.delivery.outcome import deferred
+from postroad.delivery.settling.happening import Attempted
+from postroad.delivery.settling.settlement import put_off, settle
+from postroad.delivery.settling.unattempted import no_route
 from postroad.mail.address import parse_mailbox
 from postroad.spool.event import EventType
 from postroad.spool.interface import Deferred, Put, Ready

@@ -18,10 +18,10 @@ from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import stream_name
-from postroad.spool.lanes.assignment import wanted_lanes
 from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.lane import lane_names
 from postroad.spool.lanes.layout import Layout
+from postroad.spool.lanes.owners import wanted_lanes
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_cluster import NatsCluster, provisioned
 from postroad.testing.queue.queued_mail import (

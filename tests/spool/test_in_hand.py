@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.agreement import SessionInfo
 from postroad.spool.jetstream.in_flight import Arrival, InFlight, InFlightEntry
-from postroad.spool.lanes.assignment import (
+from postroad.spool.lanes.keys import Key, QueueStream
+from postroad.spool.lanes.owners import (
     LaneKey,
     finder,
     unserved_pools,
     wanted_lanes,
     wanted_owner,
 )
-from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.room import Room
 
 A, B = Key(QueueStream.WAITING, 0, 1), Key(QueueStream.WAITING, 1, 1)

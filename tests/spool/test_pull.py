@@ -18,7 +18,7 @@ from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
-from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.lanes.owners import LaneKey
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import SECOND, now, record

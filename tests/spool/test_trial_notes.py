@@ -14,8 +14,8 @@ from postroad.spool.ids import new_queue_id
 from postroad.spool.jetstream.consume.leased import JetStreamLeasedRecord
 from postroad.spool.jetstream.consume.poison.suspects import POISON
 from postroad.spool.jetstream.consume.poison.trials import Trials
-from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.lanes.keys import Key, QueueStream
+from postroad.spool.lanes.owners import LaneKey
 from postroad.testing.patience import patient
 from postroad.testing.queue.queued_mail import now, record
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 from postroad.process.settings import group, setting
 from postroad.queue.egress import EgressSettings
 from postroad.queue.opening import NatsSettings
-from postroad.spool.lanes.assignment import DEFAULT_POOL
 from postroad.spool.lanes.layout import MOST_CONSUMERS, Layout
+from postroad.spool.lanes.owners import DEFAULT_POOL
 from postroad.units.addresses import HostName, NameServer
 from postroad.units.quantities import ByteSize
 

@@ -16,7 +16,7 @@ from postroad.queue.metrics import BacklogGauges
 from postroad.spool.backlog import Backlog
 from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
-from postroad.spool.lanes.assignment import DEFAULT_POOL
+from postroad.spool.lanes.owners import DEFAULT_POOL
 from postroad.telemetry.logs import get_logger
 
 EVERY = timedelta(seconds=5)

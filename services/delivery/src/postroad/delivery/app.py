@@ -3,10 +3,10 @@
 from postroad.delivery.context import AttemptContext, WorkerContext
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
-from postroad.delivery.disposition.dsn import Notifier
 from postroad.delivery.routing.addresses import AddressRules
 from postroad.delivery.routing.router import Router, RouterSettings
 from postroad.delivery.settings import DeliverySettings
+from postroad.delivery.settling.dsn import Notifier
 from postroad.delivery.sites.pool import SessionPool
 from postroad.dns.resolver import Resolver
 from postroad.policy.secrets.seal import Reader

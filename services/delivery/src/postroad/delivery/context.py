@@ -4,11 +4,11 @@ import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from postroad.delivery.disposition.dsn import Notifier
-from postroad.delivery.disposition.settlement import SettlementContext
 from postroad.delivery.order_counts import OrderCounts
 from postroad.delivery.routing.router import Router
 from postroad.delivery.routing.sources import MissingSources
+from postroad.delivery.settling.dsn import Notifier
+from postroad.delivery.settling.settlement import SettlementContext
 from postroad.delivery.sites.pool import SessionPool
 from postroad.policy.model import RetrySchedule
 from postroad.queue.configuration import Configuration

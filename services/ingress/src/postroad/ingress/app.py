@@ -9,7 +9,7 @@ from datetime import timedelta
 from postroad.acceptance.admission import ListenerKind
 from postroad.acceptance.incoming import AcceptanceTools
 from postroad.acceptance.quotas import Quotas
-from postroad.ingress import refusals
+from postroad.ingress import refusal_counts
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.auth.sasl import Passwords
 from postroad.ingress.listen.certificate import Certificate, self_signed
@@ -56,7 +56,7 @@ async def build(process: Process, settings: IngressSettings) -> None:
         limits=limits,
         hostname=name,
         process=process.name,
-        count_refusal=refusals.count,
+        count_refusal=refusal_counts.count,
     )
     passwords = Passwords(keyring)
     process.on_stop("passwords", passwords.close)

@@ -17,14 +17,14 @@ from postroad.acceptance.quotas import Allowed, Quotas
 from postroad.delivery.context import AttemptContext, WorkerContext
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
-from postroad.delivery.disposition.dsn import Notifier
 from postroad.delivery.routing.addresses import AddressRules
 from postroad.delivery.routing.router import Router, RouterSettings
+from postroad.delivery.settling.dsn import Notifier
 from postroad.delivery.sites.pool import SessionPool
 from postroad.dns.answers import AddressAnswer, DnsFailure, MxAnswer
 from postroad.dns.questions.lines import Asker
 from postroad.dns.resolver import Resolver
-from postroad.ingress import refusals
+from postroad.ingress import refusal_counts
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.auth.sasl import Passwords
 from postroad.ingress.limits import IngressLimits
@@ -191,7 +191,7 @@ class IngressProcess(RunningProcess):
         self._spawn(quotas.run())
         limits = IngressLimits(inline_size=ByteSize(1024))
         tools = AcceptanceTools(
-            spool, quotas, limits, NAME, self.simulated.name, count_refusal=refusals.count
+            spool, quotas, limits, NAME, self.simulated.name, count_refusal=refusal_counts.count
         )
         server = Server(
             tools,

@@ -27,8 +27,8 @@ from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling
 from postroad.spool.jetstream.consume.unserved import Unserved
 from postroad.spool.jetstream.in_flight import InFlightEntry
 from postroad.spool.jetstream.publish.publisher import Publisher
-from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.lanes.keys import Key
+from postroad.spool.lanes.owners import LaneKey
 from postroad.spool.record import QueueRecord
 from postroad_harness.simulation.spool import WatchedConsumer
 

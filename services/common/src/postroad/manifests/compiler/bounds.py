@@ -25,8 +25,8 @@ from postroad.policy.model import (
 )
 from postroad.policy.secrets.scram import ITERATIONS
 from postroad.policy.secrets.seal import SALT_BYTES, Keyrings
-from postroad.spool.lanes.assignment import DEFAULT_POOL
 from postroad.spool.lanes.layout import MOST_CONSUMERS, Layout
+from postroad.spool.lanes.owners import DEFAULT_POOL
 
 _LARGEST_ITEM = 4000  # octets; a pattern has 320 characters, and JSON writes one in 12 at most
 _BESIDE_LISTS = 128 * 1024  # octets, for 64 hosts, 64 sources and a sealed login

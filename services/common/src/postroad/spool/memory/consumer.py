@@ -7,9 +7,9 @@ from postroad.spool.agreement import Events
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.event import Event
 from postroad.spool.interface import LeasedRecord, Put
-from postroad.spool.lanes.assignment import DEFAULT_POOL
 from postroad.spool.lanes.keys import Key
 from postroad.spool.lanes.lane import lane_names
+from postroad.spool.lanes.owners import DEFAULT_POOL
 from postroad.spool.memory.lane_owners import LaneOwners
 from postroad.spool.memory.store import MemoryStore
 from postroad.spool.memory.stored import StoredRecord

@@ -8,9 +8,9 @@ from datetime import timedelta
 from postroad.delivery.context import LONG_ENOUGH, AttemptContext, WorkerContext
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
-from postroad.delivery.disposition.dsn import Notifier
 from postroad.delivery.routing.addresses import AddressRules
 from postroad.delivery.routing.router import Router, RouterSettings
+from postroad.delivery.settling.dsn import Notifier
 from postroad.delivery.sites.pool import SessionPool
 from postroad.dns.resolver import Resolver
 from postroad.policy.model import (

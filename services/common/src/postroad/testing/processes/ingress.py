@@ -10,7 +10,7 @@ from pathlib import Path
 from postroad.acceptance.admission import ListenerKind
 from postroad.acceptance.incoming import AcceptanceTools
 from postroad.acceptance.quotas import Quotas
-from postroad.ingress import refusals
+from postroad.ingress import refusal_counts
 from postroad.ingress.auth.logins import Logins
 from postroad.ingress.auth.sasl import Passwords
 from postroad.ingress.limits import IngressLimits
@@ -174,7 +174,7 @@ async def start_ingress(
         limits=process_limits,
         hostname="relay.test",
         process="ingress-0",
-        count_refusal=refusals.count,
+        count_refusal=refusal_counts.count,
     )
     passwords = Passwords(KEYRINGS[Reader.INGRESS])
     server = Server(

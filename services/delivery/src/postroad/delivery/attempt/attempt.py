@@ -3,8 +3,8 @@ One attempt at a record: walk a route's hosts until each pending recipient has a
 
 Each address is tried in a turn or more (`delivery.attempt.turn`), for which the connection has a
 session (`delivery.attempt.connection`). What a turn leaves open is tried again in another session
-with the same address, or with the next address, as `disposition` says; what nobody decides has the
-last answer for its outcome.
+with the same address, or with the next address, as `smtp_client.dispositions` says; what nobody
+decides has the last answer for its outcome.
 
 An attempt that takes long ends between two transactions: what has become of the recipients so far
 is stored, and the others go on in the record's next form. Else a process that is killed would send

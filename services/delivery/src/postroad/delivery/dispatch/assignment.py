@@ -24,13 +24,13 @@ from postroad.delivery.dispatch.parking.parking import Parking
 from postroad.delivery.dispatch.precedence import order_for
 from postroad.delivery.dispatch.renewal import Renewal
 from postroad.delivery.dispatch.settler import Settler
-from postroad.delivery.disposition.settlement import Settlement
-from postroad.delivery.disposition.unattempted import ends_in_part, for_all, moved, nowhere
 from postroad.delivery.metrics import INTERNAL_ERRORS
 from postroad.delivery.routing.chosen import MOST_CHOICES, choose
 from postroad.delivery.routing.egress_paths import EgressPaths, is_undecided
 from postroad.delivery.routing.lookups import Lookups, sender_of
 from postroad.delivery.routing.routes import Route
+from postroad.delivery.settling.settlement import Settlement
+from postroad.delivery.settling.unattempted import ends_in_part, for_all, moved, nowhere
 from postroad.delivery.sharing.edits import PoolEdits
 from postroad.delivery.sites.sites import Sites
 from postroad.delivery.sites.waiting import WaitingRecord

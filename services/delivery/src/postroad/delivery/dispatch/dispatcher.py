@@ -16,11 +16,11 @@ from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.assigner import Assigner
 from postroad.delivery.dispatch.parking.parking import Parking
 from postroad.delivery.dispatch.settler import Settler
-from postroad.delivery.disposition.unattempted import for_all, nowhere
 from postroad.delivery.outcome import deferred
 from postroad.delivery.routing.lookups import sender_of
 from postroad.delivery.routing.routes import NoRoute, Route
 from postroad.delivery.routing.sources import suiting
+from postroad.delivery.settling.unattempted import for_all, nowhere
 from postroad.delivery.sharing.claims import Sharing
 from postroad.delivery.sharing.windows import Windows
 from postroad.delivery.sites.site import Site

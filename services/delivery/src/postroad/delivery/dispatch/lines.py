@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from postroad.delivery.attempt.attempt import AttemptResult
-from postroad.delivery.disposition.settlement import Settlement
 from postroad.delivery.outcome import Outcome, OutcomeKind
+from postroad.delivery.settling.settlement import Settlement
 from postroad.policy.model import EgressPath
 from postroad.smtp_client.peer import Peer
 from postroad.spool.agreement import Order

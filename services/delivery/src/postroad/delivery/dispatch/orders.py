@@ -24,9 +24,9 @@ from postroad.delivery import metrics
 from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.lines import tell_order, tell_settlement
 from postroad.delivery.dispatch.precedence import arrived_after, is_undone
-from postroad.delivery.disposition.happening import event_about
-from postroad.delivery.disposition.retry import overtime
-from postroad.delivery.disposition.unattempted import ends_in_part, held_by, ordered
+from postroad.delivery.settling.happening import event_about
+from postroad.delivery.settling.retry import overtime
+from postroad.delivery.settling.unattempted import ends_in_part, held_by, ordered
 from postroad.process.background.backoff import Backoff
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import ENDING, Order

@@ -14,9 +14,10 @@ from postroad.delivery.attempt.attempt import AttemptResult
 from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.lines import relay_object, tell_attempt, tell_order, tell_settlement
 from postroad.delivery.dispatch.precedence import order_on
-from postroad.delivery.disposition.happening import Attempted
-from postroad.delivery.disposition.settlement import Settlement, put_off, settle
-from postroad.delivery.disposition.unattempted import (
+from postroad.delivery.outcome import OutcomeKind
+from postroad.delivery.settling.happening import Attempted
+from postroad.delivery.settling.settlement import Settlement, put_off, settle
+from postroad.delivery.settling.unattempted import (
     hold_ended,
     meeting,
     no_route,
@@ -24,7 +25,6 @@ from postroad.delivery.disposition.unattempted import (
     unread,
     without_body,
 )
-from postroad.delivery.outcome import OutcomeKind
 from postroad.policy.model import EgressPath
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import Order

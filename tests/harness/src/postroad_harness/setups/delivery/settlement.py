@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from email.message import Message
 from typing import cast
 
-from postroad.delivery.disposition.dsn import Notifier
-from postroad.delivery.disposition.happening import Attempted
-from postroad.delivery.disposition.settlement import Settlement, SettlementContext, settle
 from postroad.delivery.outcome import Outcome, of_reply
+from postroad.delivery.settling.dsn import Notifier
+from postroad.delivery.settling.happening import Attempted
+from postroad.delivery.settling.settlement import Settlement, SettlementContext, settle
 from postroad.mail.address import parse_mailbox
 from postroad.policy.model import RetrySchedule
 from postroad.smtp.reply import Reply

@@ -4,8 +4,8 @@ from postroad.spool.ids import new_queue_id
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
 from postroad.spool.jetstream.nats.incoming import Incoming
-from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.lanes.keys import Key, QueueStream
+from postroad.spool.lanes.owners import LaneKey
 from postroad.spool.wire.record import encode
 from postroad.testing.queue.queued_mail import now, record
 

@@ -26,8 +26,8 @@ from postroad.spool.jetstream.counting import count_subjects
 from postroad.spool.jetstream.nats.pub_ack import check_ack
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.streams.subjects import ENDED, LAST, body_stream
-from postroad.spool.lanes.assignment import finder
 from postroad.spool.lanes.layout import Layout
+from postroad.spool.lanes.owners import finder
 from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.telemetry.logs import get_logger
 

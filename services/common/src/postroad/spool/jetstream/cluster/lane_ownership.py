@@ -19,9 +19,9 @@ from typing import Protocol
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.cluster.sessions.membership import Membership
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion, token
-from postroad.spool.lanes.assignment import LaneKey, wanted_lanes
 from postroad.spool.lanes.lane import in_rows, lane_names
 from postroad.spool.lanes.layout import Layout
+from postroad.spool.lanes.owners import LaneKey, wanted_lanes
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)

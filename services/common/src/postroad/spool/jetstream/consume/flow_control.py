@@ -16,8 +16,8 @@ from postroad.spool.jetstream.consume.leased import JetStreamLeasedRecord
 from postroad.spool.jetstream.consume.pull.lane_pull import LINES, LanePull
 from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.jetstream.in_flight import InFlight
-from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.lanes.keys import Key
+from postroad.spool.lanes.owners import LaneKey
 from postroad.spool.room import Room
 
 

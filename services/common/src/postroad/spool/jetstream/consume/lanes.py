@@ -14,7 +14,7 @@ from postroad.spool.jetstream.consume.leased import ConsumerContext
 from postroad.spool.jetstream.consume.poison.trials import Trials
 from postroad.spool.jetstream.consume.pull.lane_pull import LINES, LanePull
 from postroad.spool.jetstream.consume.pull.puller import Puller
-from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.lanes.owners import LaneKey
 
 _TICK = 0.5  # seconds between looks at lanes
 

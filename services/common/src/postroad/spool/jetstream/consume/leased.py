@@ -15,9 +15,9 @@ from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.streams.capacity import Capacity
 from postroad.spool.jetstream.timings import Timings
-from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.lanes.keys import Key
 from postroad.spool.lanes.layout import Layout
+from postroad.spool.lanes.owners import LaneKey
 from postroad.spool.record import QueueRecord
 
 

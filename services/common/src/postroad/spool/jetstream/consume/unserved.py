@@ -15,7 +15,7 @@ from datetime import timedelta
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.sessions.membership import Membership
-from postroad.spool.lanes.assignment import finder, unserved_pools
+from postroad.spool.lanes.owners import finder, unserved_pools
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)

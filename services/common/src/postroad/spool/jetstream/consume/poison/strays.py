@@ -29,9 +29,9 @@ from postroad.spool.jetstream.consume.poison.suspects import (
 )
 from postroad.spool.jetstream.nats.direct_get import StoredMessage, pages
 from postroad.spool.jetstream.streams.subjects import is_plain, may_be_taken, stream_name
-from postroad.spool.lanes.assignment import finder
 from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.lanes.lane import lane_names
+from postroad.spool.lanes.owners import finder
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)

@@ -25,8 +25,8 @@ from postroad.spool.errors import SpoolError, SpoolFull
 from postroad.spool.jetstream.consume.leased import JetStreamLeasedRecord
 from postroad.spool.jetstream.consume.poison.suspects import is_poison
 from postroad.spool.jetstream.nats.key_value import Bucket, is_deletion
-from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.lanes.keys import Key
+from postroad.spool.lanes.owners import LaneKey
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)

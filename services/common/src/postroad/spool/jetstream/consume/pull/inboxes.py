@@ -19,7 +19,7 @@ from postroad.spool.jetstream.consume.pull.lane_pull import STANDS
 from postroad.spool.jetstream.nats.client import Listening
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.incoming import Incoming
-from postroad.spool.lanes.assignment import LaneKey
+from postroad.spool.lanes.owners import LaneKey
 from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.telemetry.logs import get_logger
 

@@ -16,8 +16,8 @@ from functools import lru_cache
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.jetstream.streams.subjects import lane_consumer, stream_name
-from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.lanes.keys import QueueStream
+from postroad.spool.lanes.owners import LaneKey
 
 MAX_ACK_PENDING = 2000  # records that one consumer hands out before the first is acknowledged
 IDLE_BATCH = 16  # records that an idle lane's request asks for

@@ -24,8 +24,8 @@ from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.incoming import Incoming
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.streams.subjects import named_consumer, named_stream
-from postroad.spool.lanes.assignment import LaneKey
 from postroad.spool.lanes.keys import Key
+from postroad.spool.lanes.owners import LaneKey
 from postroad.spool.metrics import INTERNAL_ERRORS, REDELIVERIES
 from postroad.telemetry.logs import get_logger
 

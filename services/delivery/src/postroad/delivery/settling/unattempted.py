@@ -10,10 +10,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from postroad.delivery import metrics
-from postroad.delivery.disposition.given_up import NOT_TRIED
-from postroad.delivery.disposition.happening import Attempted, event_about
-from postroad.delivery.disposition.retry import JITTER, overtime
-from postroad.delivery.disposition.settlement import (
+from postroad.delivery.outcome import Outcome, bounced, deferred
+from postroad.delivery.routing.routes import LOOPS_BACK, NoRoute
+from postroad.delivery.settling.given_up import NOT_TRIED
+from postroad.delivery.settling.happening import Attempted, event_about
+from postroad.delivery.settling.retry import JITTER, overtime
+from postroad.delivery.settling.settlement import (
     AT_ONCE,
     NOTHING,
     GivenUp,
@@ -25,8 +27,6 @@ from postroad.delivery.disposition.settlement import (
     put_off,
     settle,
 )
-from postroad.delivery.outcome import Outcome, bounced, deferred
-from postroad.delivery.routing.routes import LOOPS_BACK, NoRoute
 from postroad.mail.status import (
     DELIVERY_EXPIRED,
     DELIVERY_NOT_AUTHORIZED,

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from postroad.delivery.disposition.dsn import Notifier
-from postroad.delivery.disposition.given_up import NOT_TRIED, end, everybody
-from postroad.delivery.disposition.happening import Attempted, event_about
-from postroad.delivery.disposition.retry import OVERTIME, in_time, next_try, warns
 from postroad.delivery.outcome import Outcome, OutcomeKind, cut, most_text
+from postroad.delivery.settling.dsn import Notifier
+from postroad.delivery.settling.given_up import NOT_TRIED, end, everybody
+from postroad.delivery.settling.happening import Attempted, event_about
+from postroad.delivery.settling.retry import OVERTIME, in_time, next_try, warns
 from postroad.mail.dsn import Action
 from postroad.mail.status import DELIVERY_EXPIRED, EnhancedStatus
 from postroad.mail.valueclass import valueclass
