@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,11 +17,14 @@ from postroad.manifests.compiler.claims import Claims
 from postroad.operator.cache.informer import Informer
 from postroad.operator.cache.store import Store
 from postroad.operator.configuration.acknowledgements import Acknowledgements
+from postroad.operator.configuration.password_hashing import AT_ONCE
 from postroad.operator.configuration.publisher import ConfigurationPublisher
 from postroad.operator.kubernetes.client import ApiAccess, Kube
 from postroad.operator.status.controller import StatusController
 from postroad.operator.status.reconcile import Facts
 from postroad.operator.status.writer import StatusWriter
+from postroad.policy.model import ScramVerifier
+from postroad.policy.secrets.verifiers import Unhashed, Verifiers
 from postroad.queue.configuration import Configuration
 from postroad.spool.errors import RecordTooLarge
 from postroad.spool.memory.agreement import MemoryConfig
@@ -136,7 +141,7 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(unused_tcp_port: int) -> AsyncIterator[Scene]:
+async def scene(unused_tcp_port: int, request: pytest.FixtureRequest) -> AsyncIterator[Scene]:
     api = Api()
     runner = web.AppRunner(api.app(), shutdown_timeout=0.1)
     await runner.setup()
@@ -164,6 +169,7 @@ async def scene(unused_tcp_port: int) -> AsyncIterator[Scene]:
         *(store, informer, spool, KEYRINGS, published),
         claims=Claims,
         repair=timedelta(milliseconds=200),
+        hashed_at_once=getattr(request, "param", AT_ONCE),
     )
     acknowledgements = Acknowledgements(spool, publisher, lambda: judge.wake())
     judge = StatusController(
@@ -212,6 +218,32 @@ async def test_a_change_of_one_object_is_written_at_that_one_alone(scene: Scene)
         await scene.api.changed.wait_for(lambda: bool(scene.api.writes))
     assert scene.api.writes == [("relays", "a")]
     assert scene.api.objects["relays", "a"]["status"]["observedGeneration"] == 2
+
+
+@pytest.mark.parametrize("scene", [0], indirect=True)
+async def test_new_passwords_delay_no_other_edit(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred of them took four seconds of each edit, in one compilation."""
+    released = threading.Event()
+    make = Verifiers.make
+
+    def made_later(self: Verifiers, password: Unhashed) -> ScramVerifier:
+        assert threading.current_thread() is not threading.main_thread()
+        assert released.wait(patient(30))
+        return make(self, password)
+
+    monkeypatch.setattr(Verifiers, "make", made_later)
+    login = {"username": b64encode(b"app").decode(), "password": b64encode(b"secret").decode()}
+    labels = {"postroad.dev/secret-type": "login"}
+    scene.api.secrets["app"] = {"metadata": {"name": "app", "labels": labels}, "data": login}
+    spec = {"auth": {"secretRef": {"name": "app"}}, "senders": ["*@*"]}
+    scene.event("Client", scene.api.put("clients", "app", spec))
+    await scene.api.until_ready("clients", "app", "False", "Pending")
+    scene.event("Relay", scene.api.put("relays", "a", {"mx": {}}))
+    await scene.api.until_ready("relays", "a", "True", "Programmed")
+    released.set()
+    await scene.api.until_ready("clients", "app", "True", "Programmed")
 
 
 async def test_an_object_gone_bad_keeps_its_last_good_form(scene: Scene) -> None:

@@ -64,9 +64,9 @@ def test_what_is_published_is_not_hashed_again(made: list[str]) -> None:
 def test_a_new_password_is_hashed_once(made: list[str]) -> None:
     known = Verifiers(RING, published=[client(RING)], iterations=10)
     for _ in range(3):
-        assert password_matches(
-            known.of(KEY, Credentials("shop", "battery staple")), "battery staple"
-        )
+        verifier = known.of(KEY, Credentials("shop", "battery staple"))
+        assert verifier is not None
+        assert password_matches(verifier, "battery staple")
     assert made == ["battery staple"]
 
 
@@ -75,6 +75,7 @@ def test_fewer_rounds_are_made_anew_and_work_until_then() -> None:
     assert published.verifier is not None
     assert password_matches(published.verifier, "correct horse")
     anew = Verifiers(RING, published=[published]).of(KEY, LOGIN)
+    assert anew is not None
     assert anew.iterations == ITERATIONS >= 100_000
     assert password_matches(anew, "correct horse")
 

@@ -14,20 +14,22 @@ starts then would have no configuration until the next change.
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 
 from postroad.manifests.compiler.claims import Claims
 from postroad.manifests.compiler.compile import compile_objects
 from postroad.manifests.compiler.result import Compiled
-from postroad.manifests.objects import Objects
+from postroad.manifests.objects import Kind, Objects
 from postroad.operator import metrics
 from postroad.operator.cache.informer import Informer
 from postroad.operator.cache.store import Store
+from postroad.operator.configuration.password_hashing import AT_ONCE, PasswordHashing
 from postroad.operator.kubernetes.client import KubeError
 from postroad.policy.codec import EntryEncoder
 from postroad.policy.model import Entry
-from postroad.policy.secrets.seal import Keyrings
+from postroad.policy.secrets.seal import Keyrings, Reader
+from postroad.policy.secrets.verifiers import Verifiers
 from postroad.policy.snapshot import SnapshotLoader
 from postroad.process.background.backoff import Backoff
 from postroad.spool.agreement import ConfigState
@@ -50,6 +52,7 @@ class ConfigurationPublisher:
 
     `compiled` is the last result of the compiler. `generations` has, for each of its entries that
     is published, the generation in which it was published. `claims` is asked before it compiles.
+    One compilation hashes `hashed_at_once` new passwords.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class ConfigurationPublisher:
         replicated: Layout | None = None,
         pools: Collection[str] = (),
         repair: timedelta = REPAIR,
+        hashed_at_once: int = AT_ONCE,
     ) -> None:
         self.compiled = Compiled()
         self.generations: dict[str, int] = {}
@@ -79,6 +83,9 @@ class ConfigurationPublisher:
         self._repair = repair.total_seconds()
         self._last_good: Mapping[str, Entry] = {}
         self._encoder = EntryEncoder(keyrings)
+        self._hashed_at_once = hashed_at_once
+        self._verifiers = self._verifiers_of(())
+        self._hashing = PasswordHashing(self.wake)
         self._compiled_once = False
         self._dirty = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -103,10 +110,18 @@ class ConfigurationPublisher:
         for key, reason in loaded.unreadable.items():
             log.error("a published object cannot be read", objects=key, reason=reason)
         self._last_good = loaded.entries
+        self._verifiers = self._verifiers_of(loaded.entries.values())
         self.generations = dict.fromkeys(loaded.entries, last.generation)
 
     async def run(self) -> None:
         """Compile and publish after each change, until cancelled."""
+        hashing = asyncio.create_task(self._hashing.run())
+        try:
+            await self._run()
+        finally:
+            hashing.cancel()
+
+    async def _run(self) -> None:
         failures = 0
         while True:
             dirty = await self._wait()
@@ -183,17 +198,27 @@ class ConfigurationPublisher:
         self.generations = dict.fromkeys(entries, generation) | self.generations
         self.published_at = self._loop.time()
         self._last_good = compiled.entries
+        self._hashing.look(self._verifiers)
         metrics.GENERATION.set(generation)
         self._changed()
+
+    def _verifiers_of(self, published: Iterable[Entry]) -> Verifiers:
+        return Verifiers(
+            self._keyrings[Reader.INGRESS], published=published, at_once=self._hashed_at_once
+        )
 
     def _compile(self, objects: Objects, claims: Claims) -> tuple[Compiled, dict[str, bytes]]:
         compiled = compile_objects(
             objects,
             keyrings=self._keyrings,
             last_good=self._last_good,
+            verifiers=self._verifiers,
             largest_entry=self._spool.config.largest_entry,
             claims=claims,
             replicated=self._replicated,
             pools=self._pools,
+        )
+        self._verifiers.keep(
+            each.reference.key for each in objects.declared if each.reference.kind is Kind.CLIENT
         )
         return compiled, self._encoder.encode(compiled.entries)

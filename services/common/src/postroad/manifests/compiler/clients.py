@@ -13,12 +13,19 @@ from postroad.manifests.compiler.bounds import Bound
 from postroad.manifests.compiler.entries import client_entry
 from postroad.manifests.compiler.findings import Finding, Settled, conditions, decided, invalid
 from postroad.manifests.compiler.references import References, allowed_senders
-from postroad.manifests.compiler.result import ConditionType
+from postroad.manifests.compiler.result import ConditionType, Reason
 from postroad.manifests.compiler.usernames import Claimant, Username, Usernames
 from postroad.manifests.kinds.client import ClientSpec
 from postroad.manifests.objects import Declared
 from postroad.policy.model import Client, Credentials, Domain, Entry
 from postroad.policy.secrets.verifiers import Verifiers
+
+_PENDING = Finding(
+    ConditionType.SECRETS_RESOLVED,
+    Reason.PENDING,
+    "the password comes into force when it is hashed, after those of other Clients",
+    ("spec", "auth", "secretRef", "name"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,24 +119,39 @@ class Clients:
     def _settled(self, draft: _Draft) -> Settled:
         form, in_force = draft.form, draft.usable
         username = Username(None)
+        findings = [*draft.findings]
         if form is not None and form.username is not None:
             username = self._usernames.allowed(form.key, form.username)
             in_force = self._with_username(draft, username.name)
-        findings = [*draft.findings]
+            if in_force is None and draft.usable is not None and username.name is not None:
+                in_force = self._meanwhile(draft.kept)
+                findings.append(_PENDING)
         # Of a form that is neither wanted nor in force, nobody has to know.
         if username.finding is not None and (in_force is not None or not findings):
             findings.append(username.finding)
         findings += draft.denied
-        stale = bool(draft.findings) and in_force is not None
+        stale = (bool(draft.findings) or _PENDING in findings) and in_force is not None
         said = conditions(draft.declared, draft.types, findings, stale=stale)
         return Settled(in_force, stale, said)
 
     def _with_username(self, draft: _Draft, username: str | None) -> Client | None:
-        """Return what is in force with the username that a Client may have, None for none."""
+        """
+        Return what is in force with the username that a Client may have.
+
+        None if there is no username, or if the password is to be hashed later.
+        """
         usable = draft.usable
         if usable is None or username is None:
             return None
         if draft.findings or draft.login is None:
             return replace(usable, username=username)
         login = Credentials(username, draft.login.password)
-        return replace(usable, username=username, verifier=self._verifiers.of(usable.key, login))
+        verifier = self._verifiers.of(usable.key, login)
+        return replace(usable, username=username, verifier=verifier) if verifier else None
+
+    def _meanwhile(self, kept: Client | None) -> Client | None:
+        """Return the last good form if nobody else has its username, until there is a verifier."""
+        if kept is None or kept.username is None:
+            return kept
+        allowed = self._usernames.allowed(kept.key, kept.username)
+        return kept if allowed.name == kept.username else None

@@ -9,8 +9,8 @@ so: by deleting it, by withdrawing consent, or by an older object with the same 
 Order matters only for conflicts: of two objects that claim one name, the older one wins, by
 creation time, then namespace and name; in files, the first one.
 
-Compiling the same objects again on top of what the last compilation published changes no entry. So
-it does not matter how often the operator compiles.
+Compiling the same objects again on top of what the last compilation published changes no entry, but
+for passwords that it has postponed. So it does not matter how often the operator compiles.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -58,13 +58,14 @@ def compile_objects(
     Return the entries to publish and every object's conditions.
 
     `last_good` has the published entries, by entry key. A keyring salts password verifiers;
-    `verifiers` may have some already. `largest_entry` is the largest entry that the queue stores,
-    in octets. `claims` says whose Domains take the mail of other namespaces; as it stands, all.
-    `replicated` is the queue's layout if its servers are replicated: that bounds the pools.
-    `pools` are those of whoever runs the relay, which any Relay may name.
+    `verifiers` may have some already, and postpone others. `largest_entry` is the largest entry
+    that the queue stores, in octets. `claims` says whose Domains take the mail of other namespaces;
+    as it stands, all. `replicated` is the queue's layout if its servers are replicated: that bounds
+    the pools. `pools` are those of whoever runs the relay, which any Relay may name.
     """
     last_good = last_good or {}
     verifiers = verifiers or Verifiers(keyrings[Reader.INGRESS], published=last_good.values())
+    verifiers.begin()
     bound = Bound(keyrings, largest_entry)
     compiler = _Compiler(objects, last_good, bound, claims)
     by_age: dict[Kind, list[Declared]] = {kind: [] for kind in Kind}

@@ -1,5 +1,6 @@
 """Parts that several kinds have: references to Secrets and Relays, consent, next hops."""
 
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -82,17 +83,21 @@ class LabelRequirement(Part):
             return self.key in labels
         if self.operator == "DoesNotExist":
             return self.key not in labels
-        return (labels.get(self.key) in self.values) == (self.operator == "In")
+        return (labels.get(self.key) in self._set) == (self.operator == "In")
+
+    @cached_property
+    def _set(self) -> frozenset[str]:
+        return frozenset(self.values)
 
 
 class LabelSelector(Part):
     """Selects namespaces by their labels; all requirements must be met."""
 
     match_labels: dict[str, Annotated[str, Field(max_length=63)]] = Field(
-        default_factory=dict, max_length=64
+        default_factory=dict, max_length=16
     )
     """Labels that a namespace must have, with these values."""
-    match_expressions: tuple[LabelRequirement, ...] = Field(default=(), max_length=64)
+    match_expressions: tuple[LabelRequirement, ...] = Field(default=(), max_length=8)
     """Further requirements on a namespace's labels."""
 
     def admits(self, labels: dict[str, str]) -> bool:
