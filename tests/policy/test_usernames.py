@@ -59,14 +59,25 @@ def test_the_owner_of_the_relay_has_a_username_however_late() -> None:
     assert logins(*texts) == {"web": "mail", "mail/web": "mail", "shop/web": "shop"}
 
 
+@pytest.mark.parametrize("domain", ["work.example", "Work.Example."])
 @pytest.mark.parametrize(("proven", "owner"), [(ClaimBasis.TXT, "work"), (ClaimBasis.NONE, "shop")])
 def test_an_address_belongs_to_the_namespace_that_has_its_domain(
-    proven: ClaimBasis, owner: str
+    proven: ClaimBasis, owner: str, domain: str
 ) -> None:
     dns = {ClaimKey("work", "work.example"): Evidence(proven)}
-    texts = (PROVEN, *client("shop", 1, "App@work.example"), *client("work", 2, "App@work.example"))
+    username = f"App@{domain}"
+    texts = (PROVEN, *client("shop", 1, username), *client("work", 2, username))
     claims = Claims(frozenset({"mail"}), "mail", dns)
-    assert logins(*texts, claims=claims)["App@work.example"] == owner
+    assert logins(*texts, claims=claims)[username] == owner
+
+
+def test_an_address_belongs_to_its_owner_however_its_domain_is_written() -> None:
+    dns = {ClaimKey("work", "xn--bcher-kva.example"): Evidence(ClaimBasis.TXT)}
+    proven = PROVEN.replace("work.example", "xn--bcher-kva.example")
+    username = "App@bücher.example"
+    texts = (proven, *client("shop", 1, username), *client("work", 2, username))
+    claims = Claims(frozenset({"mail"}), "mail", dns)
+    assert logins(*texts, claims=claims)[username] == "work"
 
 
 def test_a_name_with_a_namespace_is_that_namespace_s() -> None:

@@ -9,6 +9,8 @@ give. So whoever asks for a username first can keep another namespace from the s
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from postroad.mail.address import normalise_domain
+from postroad.mail.errors import AddressSyntaxError
 from postroad.manifests.compiler.claims import Claims
 from postroad.manifests.compiler.findings import Finding, refused
 from postroad.manifests.compiler.result import Reason
@@ -105,7 +107,10 @@ def _rank(
 def _proven(username: str, namespace: str, domains: Mapping[str, Domain]) -> bool:
     """Return whether a username is an address of a Domain that its namespace has proven."""
     _, at, name = username.rpartition("@")
-    domain = domains.get(name.lower()) if at else None
+    try:
+        domain = domains.get(normalise_domain(name)) if at else None
+    except AddressSyntaxError:
+        return False
     if domain is None or domain.reach is not Reach.EVERYBODY:
         return False
     return domain.key.namespace == namespace
