@@ -1,7 +1,7 @@
 """State that processes share: configuration, quota counters, orders, sites, sessions."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -12,6 +12,15 @@ from postroad.testing.patience import patient
 from postroad.testing.queue.queued_mail import OpenSpool, now, put
 
 LATER = timedelta(hours=1)
+
+
+def since(_: str = "") -> datetime:
+    """When somebody may first have counted."""
+    return now() - LATER
+
+
+def end() -> datetime:
+    return now() + LATER
 
 
 async def test_configuration_reaches_every_process(open_spool: OpenSpool) -> None:
@@ -51,36 +60,48 @@ async def test_leases_never_exceed_the_maximum(open_spool: OpenSpool) -> None:
 
     async def take_all(spool: Spool) -> int:
         total = 0
-        while got := await spool.usage.lease("k", amount=7, maximum=100, expires=now() + LATER):
+        while got := await spool.usage.lease(
+            "k", amount=7, maximum=100, since=since(), expires=end()
+        ):
             total += got
         return total
 
     assert sum(await asyncio.gather(*map(take_all, spools))) == 100
-    await spools[0].usage.give_back("k", 10)
-    assert await spools[1].usage.used("k") == 90
-    assert await spools[1].usage.lease("k", amount=50, maximum=100, expires=now() + LATER) == 10
+    await spools[0].usage.give_back("k", 10, since=since())
+    assert await spools[1].usage.used("k", since=since()) == 90
+    assert (
+        await spools[1].usage.lease("k", amount=50, maximum=100, since=since(), expires=end()) == 10
+    )
 
 
 async def test_a_lease_is_all_that_is_needed_or_nothing(spool: Spool) -> None:
-    end = now() + LATER
-    assert await spool.usage.lease("k", amount=7, maximum=10, expires=end, needed=7) == 7
-    assert await spool.usage.lease("k", amount=7, maximum=10, expires=end, needed=4) == 0
-    assert await spool.usage.lease("k", amount=7, maximum=10, expires=end, needed=2) == 3
+    assert (
+        await spool.usage.lease("k", amount=7, maximum=10, since=since(), expires=end(), needed=7)
+        == 7
+    )
+    assert (
+        await spool.usage.lease("k", amount=7, maximum=10, since=since(), expires=end(), needed=4)
+        == 0
+    )
+    assert (
+        await spool.usage.lease("k", amount=7, maximum=10, since=since(), expires=end(), needed=2)
+        == 3
+    )
 
 
 async def test_nothing_is_spent_for_good_that_may_come_back(open_spool: OpenSpool) -> None:
     one, other = await open_spool(), await open_spool()
-    hour, end = timedelta(hours=1), now() + LATER
+    hour = timedelta(hours=1)
 
     async def spent(amount: int, quiet: timedelta) -> bool:
-        return await other.usage.spent("k", amount=amount, maximum=10, quiet=quiet)
+        return await other.usage.spent("k", amount=amount, maximum=10, since=since(), quiet=quiet)
 
-    await one.usage.lease("k", amount=4, maximum=10, expires=end)
+    await one.usage.lease("k", amount=4, maximum=10, since=since(), expires=end())
     assert [await spent(amount, hour) for amount in (6, 7)] == [False, True]
-    await one.usage.lease("k", amount=4, maximum=10, expires=end, final=False)
-    await one.usage.lease("k", amount=2, maximum=10, expires=end)
+    await one.usage.lease("k", amount=4, maximum=10, since=since(), expires=end(), final=False)
+    await one.usage.lease("k", amount=2, maximum=10, since=since(), expires=end())
     assert [await spent(1, quiet) for quiet in (hour, timedelta())] == [False, True]
-    await one.usage.give_back("k", 3)
+    await one.usage.give_back("k", 3, since=since())
     assert [await spent(4, quiet) for quiet in (hour, timedelta())] == [False, True]
     assert not await spent(3, timedelta())
 
@@ -88,8 +109,8 @@ async def test_nothing_is_spent_for_good_that_may_come_back(open_spool: OpenSpoo
 async def test_usage_can_be_looked_through(open_spool: OpenSpool) -> None:
     one, other = await open_spool(), await open_spool()
     for key, amount in (("shop.a.messages.60.1.x=40y", 3), ("sha256.b.messages.60.1.z", 4)):
-        await one.usage.lease(key, amount=amount, maximum=10, expires=now() + LATER)
-    assert {key: used async for key, used in other.usage.all()} == {
+        await one.usage.lease(key, amount=amount, maximum=10, since=since(), expires=end())
+    assert {key: used async for key, used in other.usage.all(since)} == {
         "shop.a.messages.60.1.x=40y": 3,
         "sha256.b.messages.60.1.z": 4,
     }
@@ -103,7 +124,7 @@ async def test_a_login_noted_by_one_is_known_to_all(open_spool: OpenSpool) -> No
             await asyncio.sleep(0.02)
     for _ in range(2):  # whoever asks makes nothing known
         assert not await other.past_logins.noted("b" * 32)
-    assert [key async for key, _ in other.usage.all()] == []
+    assert [key async for key, _ in other.usage.all(since)] == []
 
 
 async def test_an_order_reaches_every_process_and_ends(open_spool: OpenSpool) -> None:

@@ -20,7 +20,7 @@ HOURLY = QuotaLimit(QuotaUnit.MESSAGES, 100, timedelta(hours=1))
 
 async def spend(spool: MemorySpool, quota: Quota, value: str, amount: int) -> None:
     key = usage_key(quota.key, quota.limits[0], value, NOW)
-    await spool.usage.lease(key, amount=amount, maximum=10**6, expires=NOW)
+    await spool.usage.lease(key, amount=amount, maximum=10**6, since=NOW, expires=NOW)
 
 
 async def test_one_count_is_read_by_its_key() -> None:
@@ -76,6 +76,6 @@ async def test_the_limit_that_is_used_most_is_told_first() -> None:
     quota = Quota(ObjectKey("shop", "q"), subject, (HOURLY, daily))
     for limit, used in ((HOURLY, 20), (daily, 5)):
         key = usage_key(quota.key, limit, "shop", NOW)
-        await spool.usage.lease(key, amount=used, maximum=10**6, expires=NOW)
+        await spool.usage.lease(key, amount=used, maximum=10**6, since=NOW, expires=NOW)
     lines = await read_usage([quota], spool.usage, NOW)
     assert [line["limit"] for line in lines[quota.key]] == ["messages/1d", "messages/1h"]

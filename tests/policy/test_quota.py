@@ -102,6 +102,8 @@ def test_each_limit_takes_its_own_unit() -> None:
     assert found[0].window_end == datetime(2026, 11, 24, 11, tzinfo=UTC)
     assert found[1].window_end == datetime(2026, 11, 25, tzinfo=UTC)
     assert found[0].expires > found[0].window_end
+    # What a clock counted that is some minutes fast, counts.
+    assert found[0].since == datetime(2026, 11, 24, 9, 50, tzinfo=UTC)
 
 
 def test_units_the_message_has_none_of_are_not_asked_for() -> None:

@@ -140,10 +140,10 @@ async def test_quotas_are_leased_and_sites_are_learnt(open_as: OpenAs) -> None:
     ingress, delivery, operator = [
         await open_as(role) for role in ("ingress", "delivery", "operator")
     ]
-    end = now() + timedelta(hours=1)
-    assert await ingress.usage.lease("k", amount=7, maximum=10, expires=end) == 7
-    await ingress.usage.give_back("k", 2)
-    assert await operator.usage.used("k") == 5
+    since, end = (now() + hours * timedelta(hours=1) for hours in (-1, 1))
+    assert await ingress.usage.lease("k", amount=7, maximum=10, since=since, expires=end) == 7
+    await ingress.usage.give_back("k", 2, since=since)
+    assert await operator.usage.used("k", since=since) == 5
     ingress.past_logins.note("a" * 32)
     await until(lambda: ingress.past_logins.noted("a" * 32))
     await delivery.sites.learn("y.example", "mx.example")

@@ -15,7 +15,13 @@ from typing import Any
 from postroad.mail.visible import visible
 from postroad.operator import metrics
 from postroad.operator.status.conditions import timestamp
-from postroad.policy.limits.quota import counted_value, fixed_value, usage_key, window_end
+from postroad.policy.limits.quota import (
+    counted_value,
+    counts_since,
+    fixed_value,
+    usage_key,
+    window_end,
+)
 from postroad.policy.model import ObjectKey, Quota, QuotaLimit
 from postroad.spool.agreement import QuotaCounters
 from postroad.spool.errors import SpoolError
@@ -63,17 +69,18 @@ async def read_usage(
     """Return status.usage of each Quota."""
     single = [quota for quota in quotas if fixed_value(quota.subject) is not None]
     many = [quota for quota in quotas if fixed_value(quota.subject) is None]
-    lines: dict[ObjectKey, UsageLines] = {}
+    lines: dict[ObjectKey, list[Mapping[str, Any]]] = {}
     for quota in single:
         value = fixed_value(quota.subject) or ""
-        lines[quota.key] = [
-            _line(limit, now, await usage.used(usage_key(quota.key, limit, value, now)))
-            for limit in quota.limits
-        ]
-    if many:
-        lines |= await _most_used(many, usage, now)
+        lines[quota.key] = []
+        for limit in quota.limits:
+            key, since = usage_key(quota.key, limit, value, now), counts_since(limit.window, now)
+            lines[quota.key].append(_line(limit, now, await usage.used(key, since=since)))
+    greatest = await _most_used(many, usage, now) if many else {}
     # The first line is what `kubectl get` shows.
-    return {key: sorted(each, key=_share, reverse=True) for key, each in lines.items()}
+    return {
+        key: sorted(each, key=_share, reverse=True) for key, each in {**lines, **greatest}.items()
+    }
 
 
 def _share(line: Mapping[str, Any]) -> float:
@@ -89,10 +96,11 @@ async def _most_used(
         for quota in quotas
         for limit in quota.limits
     }
+    since = {prefix: counts_since(limit.window, now) for prefix, (_, limit) in limits.items()}
     greatest: dict[str, list[tuple[int, str]]] = {prefix: [] for prefix in limits}
-    async for key, used in usage.all():
-        prefix = key[: key.rfind(".") + 1]
-        if prefix not in limits or not used:
+    async for key, used in usage.all(lambda key: since.get(_prefix(key))):
+        prefix = _prefix(key)
+        if not used:
             continue
         value = counted_value(key, *limits[prefix], now)
         if value is not None:
@@ -104,6 +112,10 @@ async def _most_used(
         found = sorted(greatest[prefix], key=lambda each: (-each[0], each[1]))
         lines[quota_key] = [*lines[quota_key], *(_line(limit, now, u, value) for u, value in found)]
     return lines
+
+
+def _prefix(key: str) -> str:
+    return key[: key.rfind(".") + 1]
 
 
 def _line(limit: QuotaLimit, now: datetime, used: int, subject: str = "") -> Mapping[str, Any]:

@@ -94,6 +94,7 @@ class Quotas:
                     lease.key,
                     amount=lease.amount,
                     maximum=lease.maximum,
+                    since=lease.since,
                     expires=lease.expires,
                     needed=lease.shortfall,
                     # Another quota may refuse the message, and this grant comes back.
@@ -124,7 +125,11 @@ class Quotas:
         if exceeded.certain is not None or demand.quota.on_exceeded is OnExceeded.DEFER:
             return exceeded
         exhausted = await self._usage.spent(
-            demand.key, amount=demand.amount, maximum=demand.maximum, quiet=SETTLED
+            demand.key,
+            amount=demand.amount,
+            maximum=demand.maximum,
+            since=demand.since,
+            quiet=SETTLED,
         )
         self._ledger.learned(demand, exhausted=exhausted)
         return replace(exceeded, certain=exhausted)
@@ -148,7 +153,7 @@ class Quotas:
 
     async def _give_back(self, back: GiveBack) -> None:
         try:
-            await self._usage.give_back(back.key, back.amount)
+            await self._usage.give_back(back.key, back.amount, since=back.since)
         except SpoolError as error:
             # In doubt it is not given back twice: the window wastes it, and no limit is exceeded.
             log.warning("a slice of a quota could not be given back", error=str(error))

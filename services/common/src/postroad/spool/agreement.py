@@ -130,7 +130,11 @@ class Sessions(Protocol):
 
 
 class QuotaCounters(Protocol):
-    """Quota usage: slices leased from a window's allowance, exact for the whole cluster."""
+    """
+    Quota usage: slices leased from a window's allowance, exact for the whole cluster.
+
+    A key is for one window. Nobody counted for it before `since`: what is older does not count.
+    """
 
     async def lease(
         self,
@@ -138,6 +142,7 @@ class QuotaCounters(Protocol):
         *,
         amount: int,
         maximum: int,
+        since: datetime,
         expires: datetime,
         needed: int = 0,
         final: bool = True,
@@ -149,21 +154,23 @@ class QuotaCounters(Protocol):
         back.
         """
 
-    async def give_back(self, key: str, amount: int) -> None:
+    async def give_back(self, key: str, amount: int, *, since: datetime) -> None:
         """Give back an amount that was leased and not spent."""
 
-    async def spent(self, key: str, *, amount: int, maximum: int, quiet: timedelta) -> bool:
+    async def spent(
+        self, key: str, *, amount: int, maximum: int, since: datetime, quiet: timedelta
+    ) -> bool:
         """
         Whether `amount` is more than is left of `maximum` under `key`, and will stay so.
 
         It is not certain to stay so while the last lease that is not final is younger than `quiet`.
         """
 
-    async def used(self, key: str) -> int:
+    async def used(self, key: str, *, since: datetime) -> int:
         """Return what is leased or spent under a key."""
 
-    def all(self) -> AsyncIterator[tuple[str, int]]:
-        """Yield each key with what is leased or spent under it; very long keys are left out."""
+    def all(self, since: Callable[[str], datetime | None]) -> AsyncIterator[tuple[str, int]]:
+        """Yield each key that has a `since`, with what is used; very long keys are left out."""
 
 
 class PastLogins(Protocol):

@@ -9,6 +9,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from fnmatch import fnmatchcase
 
 from postroad.spool.errors import ClaimLost
@@ -31,6 +32,7 @@ class _Value:
     sequence: int
     data: bytes
     headers: Mapping[str, str]
+    stored: float
     ends: float
 
 
@@ -61,6 +63,7 @@ class Buckets:
                     value.sequence,
                     base64.b64encode(value.data).decode(),
                     dict(value.headers),
+                    value.stored,
                 ]
                 for name, value in self._values.items()
                 if fnmatchcase(name, key.replace(">", "*")) and value.ends > now
@@ -73,7 +76,7 @@ class Buckets:
         self._sequence += 1
         lifetime = float(headers[_TTL]) if _TTL in headers else float("inf")
         kept = {name: value for name, value in headers.items() if name not in (_EXPECTED, _TTL)}
-        self._values[key] = _Value(self._sequence, data, kept, now + lifetime)
+        self._values[key] = _Value(self._sequence, data, kept, now, now + lifetime)
         return b'{"stream":"KV","seq":%d}' % self._sequence
 
 
@@ -98,8 +101,10 @@ class SimulatedBucket(Bucket):
             self._subject + keys, headers={_READ: "1"}, timeout=_TIMEOUT
         )
         return [
-            StoredMessage(name, sequence, EPOCH, headers, base64.b64decode(data))
-            for name, sequence, data, headers in json.loads(answer.data)
+            StoredMessage(
+                name, sequence, EPOCH + timedelta(seconds=at), headers, base64.b64decode(data)
+            )
+            for name, sequence, data, headers, at in json.loads(answer.data)
         ]
 
     async def _store(self, subject: str, value: bytes, headers: dict[str, str]) -> int:

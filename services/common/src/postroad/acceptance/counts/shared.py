@@ -46,7 +46,11 @@ class SharedCounts:
         try:
             async with asyncio.timeout(_PATIENCE):
                 return await self._usage.lease(
-                    count.key, amount=amount, maximum=count.maximum, expires=count.expires
+                    count.key,
+                    amount=amount,
+                    maximum=count.maximum,
+                    since=count.since,
+                    expires=count.expires,
                 )
         except (SpoolError, TimeoutError) as error:
             left_out = self._lines.admit(self._told, "")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from postroad.policy.limits.quota import EXPIRY_SLACK
+from postroad.policy.limits.quota import SLACK
 
 WINDOW = timedelta(minutes=10)
 
@@ -18,19 +18,25 @@ _SECONDS = int(WINDOW.total_seconds())
 
 
 class SharedCount(NamedTuple):
-    """One count that all processes share: its key, its maximum, and when it expires."""
+    """
+    One count that all processes share: its key and its maximum.
+
+    What was stored before `since` does not count; after `expires` it may be forgotten.
+    """
 
     key: str
     maximum: int
+    since: datetime
     expires: datetime
 
     @classmethod
     def of(cls, kind: str, value: str, maximum: int, now: datetime) -> "SharedCount":
         """Return a count of this window; `value` is part of a subject."""
         number = _number(now)
-        end = datetime.fromtimestamp((number + 1) * _SECONDS, UTC)
+        begin = datetime.fromtimestamp(number * _SECONDS, UTC)
         # No namespace begins with `_`, so no Quota has such a key.
-        return cls(f"_{kind}.{_SECONDS}.{number}.{value}", maximum, end + EXPIRY_SLACK)
+        key = f"_{kind}.{_SECONDS}.{number}.{value}"
+        return cls(key, maximum, begin - SLACK, begin + WINDOW + SLACK)
 
 
 @dataclass(slots=True)

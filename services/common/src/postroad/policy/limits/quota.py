@@ -28,8 +28,8 @@ from postroad.policy.model import (
 )
 from postroad.policy.patterns import address_matches, specificity
 
-# How long after its window a count is kept: longer than the clocks in a cluster differ.
-EXPIRY_SLACK = timedelta(minutes=10)
+# How long before and after its window a count counts: longer than the clocks in a cluster differ.
+SLACK = timedelta(minutes=10)
 _LONGEST_TOKEN = 128
 _NOT_PLAIN = re.compile(rb"[^A-Za-z0-9_-]")
 _ENCODED = re.compile(rb"=([0-9A-F]{2})")
@@ -67,7 +67,12 @@ class QuotaDemand:
     @property
     def expires(self) -> datetime:
         """When the count may be forgotten."""
-        return self.window_end + EXPIRY_SLACK
+        return self.window_end + SLACK
+
+    @property
+    def since(self) -> datetime:
+        """The earliest moment at which somebody may have counted."""
+        return self.window_end - self.limit.window - SLACK
 
 
 def demands(quotas: Iterable[Quota], sending: Sending, now: datetime) -> tuple[QuotaDemand, ...]:
@@ -118,6 +123,11 @@ def _network(subject: QuotaSubject, address: ipaddress.IPv4Address | ipaddress.I
     return str(ipaddress.ip_network((address, length), strict=False))
 
 
+def counts_since(window: timedelta, now: datetime) -> datetime:
+    """Return the earliest moment at which somebody may have counted for the window at `now`."""
+    return window_end(window, now) - window - SLACK
+
+
 def window_end(window: timedelta, now: datetime) -> datetime:
     """Return the end of the window at `now`; windows begin at multiples of `window` since 1970."""
     seconds = int(window.total_seconds())
@@ -150,11 +160,11 @@ def counted_value(key: str, quota: ObjectKey, limit: QuotaLimit, now: datetime) 
     """
     Return the value that a key counts in a Quota's current window.
 
-    None for a key of another limit or window, and for a hashed value.
+    None for a key of another limit or window, for a hashed value, and for what is no value.
     """
     prefix = usage_key(quota, limit, "", now)
     value = key.removeprefix(prefix)
-    if value == key or value.startswith("=="):
+    if value == key or value.startswith("==") or not value.isascii():
         return None
     octets = _ENCODED.sub(lambda match: bytes([int(match[1], 16)]), value.encode("ascii"))
     return octets.decode("utf-8", "replace")

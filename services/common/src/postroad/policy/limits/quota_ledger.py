@@ -11,8 +11,8 @@ and calls it again. The loop in ingress ends, because each answer brings a grant
     while isinstance(outcome := ledger.try_spend(wanted, now), Needs):
         for lease in outcome.leases:
             granted = await usage.lease(lease.key, amount=lease.amount,
-                                        maximum=lease.maximum, expires=lease.expires,
-                                        needed=lease.shortfall)
+                                        maximum=lease.maximum, since=lease.since,
+                                        expires=lease.expires, needed=lease.shortfall)
             ledger.granted(lease, granted, now)  # or ledger.failed(lease) without an answer
 
 A refused amount may become available while other processes hold slices that they may give back. A
@@ -49,6 +49,7 @@ class Lease:
     key: str
     amount: int
     maximum: int
+    since: datetime
     expires: datetime
     shortfall: int  # what must be granted for the current message
     last_resort: bool  # a smaller amount is of no use
@@ -91,12 +92,14 @@ class GiveBack:
 
     key: str
     amount: int
+    since: datetime
 
 
 @dataclass(slots=True)
 class _Account:
     """This process's view of one count."""
 
+    since: datetime
     window_end: datetime
     touched: datetime  # when it was created or last spent from
     granted: datetime  # when it was created or last grew
@@ -222,7 +225,7 @@ class Ledger:
             return None
         amount = min(lease.amount, account.balance)
         account.balance -= amount
-        return GiveBack(lease.key, amount) if amount else None
+        return GiveBack(lease.key, amount, lease.since) if amount else None
 
     def refund(self, spent: Spent, now: datetime) -> None:
         """Give back to the balances what a message took that was not accepted."""
@@ -246,7 +249,7 @@ class Ledger:
             unspent = 0 if over else account.unspent(now)
             if not over and unspent + account.surplus > 0:
                 account.balance -= unspent
-                back.append(GiveBack(key, unspent + account.surplus))
+                back.append(GiveBack(key, unspent + account.surplus, account.since))
                 account.surplus = 0
             if over or now - account.touched >= IDLE:
                 del self._accounts[key]
@@ -255,7 +258,7 @@ class Ledger:
     def close(self, now: datetime) -> list[GiveBack]:
         """Take out all unspent amounts, at shutdown."""
         back = [
-            GiveBack(key, account.balance + account.surplus)
+            GiveBack(key, account.balance + account.surplus, account.since)
             for key, account in self._accounts.items()
             if account.balance + account.surplus > 0 and now < account.window_end
         ]
@@ -265,7 +268,7 @@ class Ledger:
     def _account(self, demand: QuotaDemand, now: datetime) -> _Account:
         account = self._accounts.get(demand.key)
         if account is None:
-            account = _Account(demand.window_end, now, now, demand.maximum)
+            account = _Account(demand.since, demand.window_end, now, now, demand.maximum)
             self._accounts[demand.key] = account
         return account
 
@@ -276,4 +279,5 @@ def _lease(demand: QuotaDemand, account: _Account, shortfall: int) -> Lease:
     # A slice larger than the shortfall must leave room for other processes' slices.
     room = 0 if last_resort else amount * _ROOM_IN_SLICES
     maximum = max(0, demand.maximum - room)
-    return Lease(demand.key, amount, maximum, demand.expires, shortfall, last_resort)
+    times = demand.since, demand.expires
+    return Lease(demand.key, amount, maximum, *times, shortfall, last_resort)

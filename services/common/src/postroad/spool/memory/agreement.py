@@ -178,6 +178,7 @@ class MemoryQuotaCounters:
         *,
         amount: int,
         maximum: int,
+        since: datetime,
         expires: datetime,
         needed: int = 0,
         final: bool = True,
@@ -192,23 +193,25 @@ class MemoryQuotaCounters:
         self._shared.usage[key] = used + granted
         return granted
 
-    async def give_back(self, key: str, amount: int) -> None:
+    async def give_back(self, key: str, amount: int, *, since: datetime) -> None:
         """Give back an amount that was not spent."""
         self._shared.usage[key] = max(0, self._shared.usage.get(key, 0) - amount)
 
-    async def spent(self, key: str, *, amount: int, maximum: int, quiet: timedelta) -> bool:
+    async def spent(
+        self, key: str, *, amount: int, maximum: int, since: datetime, quiet: timedelta
+    ) -> bool:
         """Whether too little is left, and nothing will be given back."""
         last = self._shared.not_final.get(key)
         is_quiet = last is None or datetime.now(UTC) - last >= quiet
         return is_quiet and self._shared.usage.get(key, 0) + amount > maximum
 
-    async def used(self, key: str) -> int:
+    async def used(self, key: str, *, since: datetime) -> int:
         """Return what is leased or spent."""
         return self._shared.usage.get(key, 0)
 
-    async def all(self) -> AsyncIterator[tuple[str, int]]:
-        """Yield each key with what is leased or spent."""
-        for key, used in list(self._shared.usage.items()):
+    async def all(self, since: Callable[[str], datetime | None]) -> AsyncIterator[tuple[str, int]]:
+        """Yield each key with what is leased or spent, of those that `since` knows."""
+        for key, used in [each for each in self._shared.usage.items() if since(each[0])]:
             yield key, used
 
 

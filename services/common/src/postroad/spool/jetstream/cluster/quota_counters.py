@@ -9,6 +9,11 @@ return as made, since granting too little is the safe side.
 
 A header has the time of the last lease that may be given back. Until that is long ago, it is not
 certain that a window is used up.
+
+Whoever may count can compute the keys of all windows to come, and may leave out an expiry. So what
+was stored before its window, by the servers' clock, is no count, and the next one to count replaces
+it. The stored expiry is for the servers, and no reader goes by it: an intruder would state the
+right one, and another release may state a later one.
 """
 
 import asyncio
@@ -35,6 +40,7 @@ _LONGEST_TOKEN = 200
 _DIGEST = "sha256="  # begins the token of a longer key; otherwise `=` precedes an octet's digits
 _NAME = "Postroad-Change"  # the random name of the change that made a revision
 _NOT_FINAL = "Postroad-Not-Final"  # when an amount was last leased that may be given back
+_MOST = 2**63  # no Quota allows more, and no status can show it
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class JetStreamQuotaCounters:
         *,
         amount: int,
         maximum: int,
+        since: datetime,
         expires: datetime,
         needed: int = 0,
         final: bool = True,
@@ -75,29 +82,33 @@ class JetStreamQuotaCounters:
             last = tally.not_final if final else datetime.now(UTC)
             return replace(tally, used=tally.used + granted, expires=expires, not_final=last)
 
-        before, after = await self._change(key, take)
+        before, after = await self._change(key, take, since)
         return after - before
 
-    async def give_back(self, key: str, amount: int) -> None:
+    async def give_back(self, key: str, amount: int, *, since: datetime) -> None:
         """
         Give back an amount that was leased and not spent; not needed once the window is over.
 
         After SpoolUnavailable it may have been given back: do not retry.
         """
-        await self._change(key, lambda tally: replace(tally, used=max(0, tally.used - amount)))
+        await self._change(
+            key, lambda tally: replace(tally, used=max(0, tally.used - amount)), since
+        )
 
-    async def spent(self, key: str, *, amount: int, maximum: int, quiet: timedelta) -> bool:
+    async def spent(
+        self, key: str, *, amount: int, maximum: int, since: datetime, quiet: timedelta
+    ) -> bool:
         """Whether too little is left, and nothing will be given back."""
-        tally = await self._read(_encoded(key))
+        tally = await self._read(_encoded(key), since)
         last = tally.not_final
         is_quiet = last is None or datetime.now(UTC) - last >= quiet
         return is_quiet and tally.used + amount > maximum
 
-    async def used(self, key: str) -> int:
+    async def used(self, key: str, *, since: datetime) -> int:
         """Return what is leased or spent under a key."""
-        return (await self._read(_encoded(key))).used
+        return (await self._read(_encoded(key), since)).used
 
-    async def all(self) -> AsyncIterator[tuple[str, int]]:
+    async def all(self, since: Callable[[str], datetime | None]) -> AsyncIterator[tuple[str, int]]:
         """
         Yield each key with what is leased or spent under it.
 
@@ -112,10 +123,15 @@ class JetStreamQuotaCounters:
                 if is_deletion(message) or _is_digest(encoded):
                     continue
                 with contextlib.suppress(ValueError):  # a key that no process of ours wrote
-                    yield text_of(encoded), _parsed(message).used
+                    key = text_of(encoded)
+                    begin = since(key)
+                    if begin is not None:
+                        yield key, _parsed(message, begin).used
             pending = page.pending if page.messages else 0
 
-    async def _change(self, key: str, change: Callable[[_Tally], _Tally]) -> tuple[int, int]:
+    async def _change(
+        self, key: str, change: Callable[[_Tally], _Tally], since: datetime
+    ) -> tuple[int, int]:
         """Change a tally and return the used amount before and after."""
         encoded = _encoded(key)
         # One change of a key at a time within a process: they would only conflict.
@@ -123,12 +139,12 @@ class JetStreamQuotaCounters:
         async with turn:
             deadline = asyncio.get_running_loop().time() + _PATIENCE.total_seconds()
             known = self._known.pop(encoded, None)
-            tally = known or await self._read(encoded)
+            tally = known or await self._read(encoded, since)
             fresh = known is None
             while True:
                 wanted = change(tally)
                 if wanted.used != tally.used:
-                    written = await self._write(encoded, tally, wanted)
+                    written = await self._write(encoded, tally, wanted, since)
                     if written is not None:
                         self._remember(encoded, written)
                         return tally.used, wanted.used
@@ -137,9 +153,11 @@ class JetStreamQuotaCounters:
                     await asyncio.sleep(random.uniform(0, 0.01))
                 elif fresh:
                     return tally.used, tally.used
-                tally, fresh = await self._read(encoded), True
+                tally, fresh = await self._read(encoded, since), True
 
-    async def _write(self, encoded: str, tally: _Tally, wanted: _Tally) -> _Tally | None:
+    async def _write(
+        self, encoded: str, tally: _Tally, wanted: _Tally, since: datetime
+    ) -> _Tally | None:
         """Write the next revision of a tally; None when there was a conflict."""
         name = secrets.token_hex(8)
         headers = {_NAME: name}
@@ -154,14 +172,14 @@ class JetStreamQuotaCounters:
         except Outdated:
             return None
         except SpoolUnavailable:
-            now = await self._read(encoded)
+            now = await self._read(encoded, since)
             if now.made_by != name and wanted.used < tally.used:
                 raise  # it may have been given back: a second time would exceed the limit
             return now if now.made_by == name else None
         return replace(wanted, revision=revision, made_by=name)
 
-    async def _read(self, encoded: str) -> _Tally:
-        return _tally(await self._bucket.get(encoded))
+    async def _read(self, encoded: str, since: datetime) -> _Tally:
+        return _tally(await self._bucket.get(encoded), since)
 
     def _remember(self, encoded: str, tally: _Tally) -> None:
         self._known[encoded] = tally
@@ -169,25 +187,30 @@ class JetStreamQuotaCounters:
             self._known.popitem(last=False)
 
 
-def _tally(message: StoredMessage | None) -> _Tally:
+def _tally(message: StoredMessage | None, since: datetime) -> _Tally:
     if message is None:
         return _Tally(0, 0, datetime.now(UTC))
     if is_deletion(message):
         return _Tally(message.sequence, 0, datetime.now(UTC))
     try:
-        return _parsed(message)
+        return _parsed(message, since)
     except ValueError:
         # No process of ours wrote it. The next one to count replaces it, else it would never end.
         return _Tally(message.sequence, 0, datetime.now(UTC))
 
 
-def _parsed(message: StoredMessage) -> _Tally:
+def _parsed(message: StoredMessage, since: datetime) -> _Tally:
     """Return a stored tally; ValueError if it is none."""
-    used, _, expires = message.data.decode().partition(" ")
+    if message.stored_at < since:
+        raise ValueError("stored before its window")
+    number, _, expires = message.data.decode().partition(" ")
+    used = int(number)
+    if not 0 <= used < _MOST:
+        raise ValueError("an amount that nobody can have used")
     last = message.headers.get(_NOT_FINAL)
     return _Tally(
         message.sequence,
-        int(used),
+        used,
         _moment(expires),
         message.headers.get(_NAME, ""),
         _moment(last) if last else None,
