@@ -50,6 +50,15 @@ def wanted_lanes(
     return wanted
 
 
+def owners(sessions: Iterable[SessionInfo]) -> frozenset[str]:
+    """
+    Return the sessions that may own lanes and claim sites: those of delivery processes.
+
+    Processes of other roles may write sessions under any id, also that of a delivery process.
+    """
+    return frozenset(session.session_id for session in sessions if session.role == "delivery")
+
+
 def finder(sessions: Sequence[SessionInfo]) -> str | None:
     """Return the session that has to look for pools with mail, a member of `default`."""
     return min(_members(sessions).get(DEFAULT_POOL, []), default=None)

@@ -15,6 +15,7 @@ from postroad.delivery import metrics
 from postroad.policy.limits.portions import decode
 from postroad.spool.agreement import Sessions, SiteKind, SiteRecords
 from postroad.spool.errors import SpoolError
+from postroad.spool.lanes.owners import owners
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -29,15 +30,15 @@ async def may_use_sites(records: SiteRecords, sessions: Sessions, generation: in
     They write their claims before they tell that they have settled, so claims are read last.
     """
     try:
-        live = {info.session_id for info in await sessions.live()}
+        live = owners(await sessions.live())
         if any(info.settled < generation for info in records.others):
             return True
         news = await records.news(SiteKind.CONNECTIONS)
     except SpoolError as error:
         log.debug("it is unknown what others use", error=str(error))
         return True
-    owners = {claim.owner for record in news for claim in decode(record)[1]}
-    return bool(live & owners - {records.owner})
+    claimants = {claim.owner for record in news for claim in decode(record)[1]}
+    return bool(live & claimants - {records.owner})
 
 
 class Laggards:

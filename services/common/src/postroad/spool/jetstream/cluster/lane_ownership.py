@@ -21,7 +21,7 @@ from postroad.spool.jetstream.cluster.sessions.membership import Membership
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion, token
 from postroad.spool.lanes.lane import in_rows, lane_names
 from postroad.spool.lanes.layout import Layout
-from postroad.spool.lanes.owners import LaneKey, wanted_lanes
+from postroad.spool.lanes.owners import LaneKey, owners, wanted_lanes
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -232,7 +232,7 @@ class LaneOwnership:
         session = owner.decode("ascii", "replace")
         if session == self._membership.session_id:
             return False
-        return any(info.session_id == session for info in self._membership.seen)
+        return session in owners(self._membership.seen)
 
     async def _move_out(self, key: LaneKey, now: float) -> None:
         owned = self._owned[key]

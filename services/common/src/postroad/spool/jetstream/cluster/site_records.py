@@ -25,6 +25,7 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.cluster.sessions.membership import Membership
 from postroad.spool.jetstream.nats.direct_get import StoredMessage
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion
+from postroad.spool.lanes.owners import owners
 
 _PATIENCE = 5.0  # seconds
 _MANY = 10_000
@@ -65,8 +66,8 @@ class JetStreamSiteRecords:
         return [info for info in sessions if info.taking and info.session_id != self.owner]
 
     def lives(self, owner: str) -> bool:
-        """Whether a session existed when the sessions were last read."""
-        return any(info.session_id == owner for info in self._membership.seen)
+        """Whether an owner's session existed when the sessions were last read."""
+        return owner in owners(self._membership.seen)
 
     async def change(
         self,
@@ -114,7 +115,7 @@ class JetStreamSiteRecords:
             return SiteView(found.data, frozenset(), certain=True)
         # Read after the record: the owner of a claim had a session before it claimed.
         sessions = await self._membership.look()
-        live = frozenset(info.session_id for info in sessions)
+        live = owners(sessions)
         if self.owner not in live:
             raise SpoolUnavailable("the keys of sessions and sites were lost")
         settled = min((info.settled for info in self._others(sessions)), default=sys.maxsize)
