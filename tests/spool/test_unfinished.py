@@ -39,15 +39,17 @@ OpenSpool = Callable[..., Awaitable[JetStreamSpool]]
 
 
 class Storage:
-    """A thousand octets, less what is stored of unfinished content."""
+    """A thousand octets, or more, less what is stored of unfinished content."""
 
-    def __init__(self, processes: int = 1) -> None:
+    def __init__(self, processes: int = 1, room: float = 1000.0) -> None:
         self.unfinished = UnfinishedBodies(self, processes=lambda: processes)
+        self.others: list[UnfinishedBodies] = []
         self.near_full = False
+        self.whole_room = room
 
     @property
     def room(self) -> float:
-        return 1000.0 - self.unfinished.octets
+        return self.whole_room - sum(each.octets for each in (self.unfinished, *self.others))
 
 
 def leased(portion: UnfinishedBody, *, piece: int = 10) -> int:
@@ -84,6 +86,26 @@ def test_a_client_goes_on_where_strangers_are_refused() -> None:
 
 def test_processes_share_the_room() -> None:
     assert leased(Storage(processes=4).unfinished.begin(known=True)) == 180
+
+
+def test_no_number_of_processes_leaves_a_process_without_room() -> None:
+    """Sessions tell the number, and an intruder may write thousands of them."""
+    assert leased(Storage(processes=10**6).unfinished.begin(known=True)) == 180
+
+
+def test_a_large_room_is_divided_by_a_hundred_at_most() -> None:
+    storage = Storage(processes=10**6, room=100 * 10**9)
+    taken = leased(storage.unfinished.begin(known=True), piece=10**6)
+    assert taken == 750 * 10**6
+
+
+@pytest.mark.parametrize("processes", [5, 20, 100])
+def test_many_processes_leave_some_of_the_room(processes: int) -> None:
+    storage = Storage(processes=processes)
+    others = [UnfinishedBodies(storage, processes=lambda: processes) for _ in range(processes)]
+    storage.others = others
+    assert sum(leased(each.begin(known=True), piece=1) for each in others) >= 500
+    assert storage.room > 90
 
 
 def test_the_end_of_a_message_is_refused_only_near_full() -> None:

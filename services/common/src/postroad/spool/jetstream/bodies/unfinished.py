@@ -12,6 +12,11 @@ from the writes that empty the queue. So three things are checked before a chunk
 
 The last chunk of a message need not pass the second and third check, because it finishes the
 message.
+
+The processes divide the room by their number, which their sessions tell. Whoever may write these
+could tell any number. So each process has room for some of the largest messages, or a quarter of
+the room where that is less. Many processes could use up the room in this way. So this holds while a
+part of the whole storage is left.
 """
 
 from collections.abc import Callable
@@ -21,6 +26,10 @@ from postroad.spool.errors import SpoolFull
 
 _CLIENTS, _STRANGERS = 0.75, 0.5  # parts of the room that is free without unfinished content
 _SHARED = 0.5  # of the strangers' part
+_MOST_PROCESSES = 100  # a larger number is not believed
+_LEAST = 256 * 1024 * 1024  # octets of room for a process, unless there is little
+_LITTLE = 0.25  # of the room
+_KEPT = 0.125  # of the room of empty storage
 
 
 class Storage(Protocol):
@@ -33,6 +42,10 @@ class Storage(Protocol):
     @property
     def room(self) -> float:
         """Octets of content that may be stored before storage is nearly full."""
+
+    @property
+    def whole_room(self) -> float:
+        """What `room` is while nothing is stored."""
 
 
 class UnfinishedBodies:
@@ -54,9 +67,17 @@ class UnfinishedBodies:
         if self._storage.near_full:
             raise SpoolFull("the queue's storage is nearly full")
 
+    def _part(self, room: float) -> float:
+        """Return this process's part of the room."""
+        processes = min(max(self._processes(), 1), _MOST_PROCESSES)
+        part = room / processes
+        if self._storage.room <= self._storage.whole_room * _KEPT:
+            return part
+        return max(part, min(_LEAST, room * _LITTLE))
+
     def has_room(self, own: int, more: int, *, known: bool) -> bool:
         """Whether a body that has stored `own` octets may store more."""
-        room = (self._storage.room + self.octets) / max(self._processes(), 1)
+        room = self._part(self._storage.room + self.octets)
         after = self.octets + more
         if known:
             return after <= room * _CLIENTS

@@ -66,6 +66,11 @@ class Capacity:
         """Octets of new mail that still have room; infinite while that is not known."""
         return self._room - self._published_since()
 
+    @property
+    def whole_room(self) -> float:
+        """Octets of new mail that have room in empty storage; infinite while that is not known."""
+        return self._limit * _NEAR / self._copies if self._limit else float("inf")
+
     def _account_room(self) -> float:
         """Return the room of the account at the last reading."""
         if not self._limit:
