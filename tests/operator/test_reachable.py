@@ -112,6 +112,20 @@ async def test_another_way_out_is_tried_anew() -> None:
         running.cancel()
 
 
+async def test_silent_hosts_of_one_namespace_delay_no_other() -> None:
+    """Twenty Relays with three silent hosts each took ten minutes; then came the next."""
+    async with server(b"") as (silent, _), server(b"220 hello\r\n") as (port, _):
+        relays = {ObjectKey("a", str(number)): relay(silent, silent) for number in range(20)}
+        relays[KEY] = relay(port)
+        looks = SmarthostProbe(lambda: relays, lambda: None, pause=timedelta(milliseconds=5))
+        running = asyncio.create_task(looks.run())
+        async with asyncio.timeout(patient(5)):
+            while KEY not in looks.found:
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_nothing_is_asked_of_a_host_on_a_denied_network() -> None:
     """Else the status would tell which hosts of the cluster answer."""
     heard = asyncio.Event()

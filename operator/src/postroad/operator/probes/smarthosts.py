@@ -5,6 +5,9 @@ There are only a few tries a minute for the whole cluster, no more than a monito
 status never quotes the server: a user who may write a Relay must not be able to read the banners of
 servers that only the operator can reach. It does not connect to denied networks, as delivery does
 not: else the status would tell who is there.
+
+A host that says nothing takes ten seconds. So one Relay of each namespace is tried at a time,
+beside those of others, and its hosts together.
 """
 
 import asyncio
@@ -22,7 +25,7 @@ from postroad.policy.model import ObjectKey, Relay, Smarthost
 from postroad.policy.walls import EVERYWHERE, DeniedNetworks
 
 EVERY = timedelta(minutes=10)
-PAUSE = timedelta(seconds=10)  # between two Relays
+PAUSE = timedelta(seconds=10)  # between the beginnings of two
 _PATIENCE = 10.0  # seconds for one host
 _HOSTS = 3  # of one Relay
 _BUSY = "Busy"
@@ -61,23 +64,38 @@ class SmarthostProbe:
         self._walls = walls
         self._pause = pause.total_seconds()
         self._round: PeriodicQueue[ObjectKey] = PeriodicQueue(every, random.random)
+        self._under_way: set[str] = set()  # namespaces with a try
 
     async def run(self) -> None:
         """Try the Relays that are due, until cancelled."""
         loop = asyncio.get_running_loop()
-        while True:
-            relays = {
-                key: relay for key, relay in self._relays().items() if not relay.egress_path.by_mx
-            }
-            for key in [key for key in self.found if self._tried[key] != relays.get(key)]:
-                # The egress path has changed, or is gone: the old result does not apply.
-                del self.found[key], self._tried[key]
-                self._round.forget(key)
-            for key in self._round.due(relays.keys(), loop.time(), most=1):
-                self.found[key] = await try_relay(relays[key], self._address_of, self._walls)
-                self._tried[key] = relays[key]
-                self._changed()
-            await asyncio.sleep(self._pause)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                relays = self._with_smarthosts()
+                for key in [key for key in self.found if self._tried[key] != relays.get(key)]:
+                    # The egress path has changed, or is gone: the old result does not apply.
+                    del self.found[key], self._tried[key]
+                    self._round.forget(key)
+                for key in self._round.due(
+                    relays.keys(),
+                    loop.time(),
+                    most=1,
+                    admits=lambda key: key.namespace not in self._under_way,
+                ):
+                    self._under_way.add(key.namespace)
+                    group.create_task(self._try(key, relays[key]))
+                await asyncio.sleep(self._pause)
+
+    def _with_smarthosts(self) -> Mapping[ObjectKey, Relay]:
+        return {key: relay for key, relay in self._relays().items() if not relay.egress_path.by_mx}
+
+    async def _try(self, key: ObjectKey, relay: Relay) -> None:
+        try:
+            found = await try_relay(relay, self._address_of, self._walls)
+        finally:
+            self._under_way.discard(key.namespace)
+        self.found[key], self._tried[key] = found, relay
+        self._changed()
 
 
 async def try_relay(
@@ -90,9 +108,9 @@ async def try_relay(
     """
     way = relay.egress_path
     hosts = sorted(way.smarthosts, key=lambda host: host.priority)[:_HOSTS]
-    troubles = [
-        await _try(host, address_of, walls, implicit_tls=way.implicit_tls) for host in hosts
-    ]
+    troubles = await asyncio.gather(
+        *(_try(host, address_of, walls, implicit_tls=way.implicit_tls) for host in hosts)
+    )
     if any(reason == "" for reason, _ in troubles):
         message = "a smarthost greets"
         return Judgement(Type.REACHABLE, Truth.TRUE, "Greeted", message)
