@@ -1,9 +1,8 @@
 """
 The values of a client's ESMTP parameters that are stored with a message.
 
-The parameters come from RFC 3461 (RET, ENVID, NOTIFY, ORCPT), RFC 6152 (BODY), RFC 6531 (SMTPUTF8)
-and RFC 8689 (REQUIRETLS). A value says what the client asked for. Delivery finds out whether the
-next hop supports it.
+BODY is of RFC 6152; RET and NOTIFY are of RFC 3461, and ingress does not offer them yet. A value
+says what the client asked for. Delivery finds out whether the next hop supports it.
 """
 
 from enum import Flag, StrEnum, auto

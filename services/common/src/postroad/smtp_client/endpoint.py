@@ -1,7 +1,7 @@
 """
-The places a process sends to, and what it has learned of each: one object for all that is the same.
+The endpoints a process sends to, and what it has learned of each: one object for what is the same.
 
-Sessions are kept by place, and what a host made of an envelope that came ahead is remembered there.
+Sessions are kept by endpoint. What a host made of an envelope that came ahead is remembered there.
 """
 
 import math
@@ -19,8 +19,8 @@ _MANY = 20_000
 @dataclass(slots=True, eq=False)
 class Endpoint:
     """
-    A server to talk to, with all that matters to a session: `Places` gives one for all that is the
-    same, so a session opened before a Relay was edited is not used after.
+    A server to talk to, with all that matters to a session. `EndpointRegistry` gives one for all
+    that is the same, so a session opened before a Relay was edited is not used after.
 
     `plain_until`: until then no envelope goes out with the dot of the message before. `pause`: how
     many seconds it took to answer the last final dot; what goes ahead waits for that.
@@ -44,18 +44,18 @@ class Endpoint:
 
 class EndpointRegistry:
     """
-    The places a process sends to.
+    The endpoints a process sends to.
 
     What mail has not gone to for the longest is forgotten first, when there are too many.
     """
 
     def __init__(self) -> None:
-        self._endpoint = lru_cache(maxsize=_MANY)(_new_place)
+        self._endpoint = lru_cache(maxsize=_MANY)(_new_endpoint)
 
     def of(self, egress_path: str, peer: Peer) -> Endpoint:
-        """Return the place of an egress path's name and a peer."""
+        """Return the endpoint of an egress path's name and a peer."""
         return self._endpoint(egress_path, peer)
 
 
-def _new_place(_: str, peer: Peer) -> Endpoint:
+def _new_endpoint(_: str, peer: Peer) -> Endpoint:
     return Endpoint(peer)

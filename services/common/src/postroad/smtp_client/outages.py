@@ -38,25 +38,25 @@ class Outages:
     def __bool__(self) -> bool:
         return bool(self._found)
 
-    def has(self, endpoint: NetworkPath, now: float) -> bool:
+    def has(self, path: NetworkPath, now: float) -> bool:
         """Whether an address is better left out."""
-        outage = self._found.get(endpoint)
+        outage = self._found.get(path)
         return outage is not None and now < outage.until
 
-    def tries(self, endpoint: NetworkPath, now: float) -> None:
+    def tries(self, path: NetworkPath, now: float) -> None:
         """An address is about to be tried: if it was dead, nobody else does so meanwhile."""
-        outage = self._found.get(endpoint)
+        outage = self._found.get(path)
         if outage is not None:
             outage.until = max(outage.until, now + _A_TRY)
 
-    def fails(self, endpoint: NetworkPath, now: float) -> None:
+    def fails(self, path: NetworkPath, now: float) -> None:
         """An address gave no connection or no greeting."""
-        before = self._found.pop(endpoint, None)
+        before = self._found.pop(path, None)
         lasts = min(2 * before.lasts, _LONGEST) if before is not None else _FIRST
-        self._found[endpoint] = _Outage(now + lasts, lasts)
+        self._found[path] = _Outage(now + lasts, lasts)
         while len(self._found) > _MANY:
             self._found.popitem(last=False)
 
-    def answers(self, endpoint: NetworkPath) -> None:
+    def answers(self, path: NetworkPath) -> None:
         """An address gave a greeting, whatever it said."""
-        self._found.pop(endpoint, None)
+        self._found.pop(path, None)

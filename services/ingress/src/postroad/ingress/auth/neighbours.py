@@ -26,7 +26,7 @@ class Neighbours:
     def __init__(self, past_logins: PastLogins, lines: LineLimit) -> None:
         self._past_logins = past_logins
         self._lines = lines
-        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._asking = asyncio.Semaphore(_AT_ONCE)
 
     def note(self, pair: str) -> None:
         """Tell the cluster of a login, in the background; cheap if it was told recently."""
@@ -35,7 +35,7 @@ class Neighbours:
     async def has(self, pair: str) -> bool:
         """Whether a name has logged in from a network; False, too, if the cluster cannot tell."""
         try:
-            async with asyncio.timeout(_PATIENCE), self._places:
+            async with asyncio.timeout(_PATIENCE), self._asking:
                 return await self._past_logins.noted(pair)
         except (SpoolError, TimeoutError) as error:
             left_out = self._lines.admit(_TOLD, "")

@@ -46,7 +46,7 @@ class Holding(Protocol):
         """The connection that has the slot."""
 
 
-_Place = TypeVar("_Place", bound=Holding)
+_Slot = TypeVar("_Slot", bound=Holding)
 
 
 class Memory:
@@ -68,32 +68,32 @@ class Memory:
         """Whether the second limit is reached: connections have to be ended."""
         return self.held >= self._full_for_strangers
 
-    def count(self, place: Holding, octets: int) -> None:
+    def count(self, slot: Holding, octets: int) -> None:
         """Record how much a connection holds now."""
-        self.held += octets - place.held
-        place.held = octets
+        self.held += octets - slot.held
+        slot.held = octets
 
-    def has_room(self, place: Holding, connections: int, *, known: bool) -> bool:
+    def has_room(self, slot: Holding, connections: int, *, known: bool) -> bool:
         """Whether a connection may hold more; `connections` are how many share the memory."""
         if not self.scarce or (known and self.held < self._full):
             return True
-        return place.held < self._share(connections)
+        return slot.held < self._share(connections)
 
     def _share(self, connections: int) -> int:
         return self._scarce // max(connections, 1)
 
-    def to_turn_out(self, places: Sequence[_Place]) -> list[_Place]:
+    def to_turn_out(self, slots: Sequence[_Slot]) -> list[_Slot]:
         """Return whom to end: those that hold most, strangers first, then Clients if necessary."""
-        found: tuple[list[_Place], list[_Place]] = ([], [])
-        share = self._share(len(places))
-        for place in places:
-            if place.held > share and place.holder is not None and not place.holder.storing:
-                found[place.holder.known].append(place)
+        found: tuple[list[_Slot], list[_Slot]] = ([], [])
+        share = self._share(len(slots))
+        for slot in slots:
+            if slot.held > share and slot.holder is not None and not slot.holder.storing:
+                found[slot.holder.known].append(slot)
         left, chosen = self.held, []
         for of_kind, mark in zip(found, (self._full_for_strangers, self._full), strict=True):
-            for place in sorted(of_kind, key=lambda each: each.held, reverse=True):
+            for slot in sorted(of_kind, key=lambda each: each.held, reverse=True):
                 if left < mark:
                     break
-                chosen.append(place)
-                left -= place.held
+                chosen.append(slot)
+                left -= slot.held
         return chosen

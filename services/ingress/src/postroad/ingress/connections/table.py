@@ -83,47 +83,47 @@ class Connections:
         self._kept = limits.connections * limits.kept_for_clients // 100
         self._scarce = limits.connections * _SCARCE
         self.memory = Memory(limits.memory)
-        self._places: set[ConnectionSlot] = set()
+        self._slots: set[ConnectionSlot] = set()
         # Integers are faster keys than addresses; bit 128 tells IPv6 from IPv4.
         self._by_address: Counter[int] = Counter()
         self._by_network: Counter[int] = Counter()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._slots)
 
     def __iter__(self) -> Iterator[ConnectionSlot]:
-        return iter(tuple(self._places))
+        return iter(tuple(self._slots))
 
     @property
     def scarce(self) -> bool:
         """Whether so many slots or so much memory are in use that clients get less time."""
-        return len(self._places) >= self._scarce or self.memory.scarce
+        return len(self._slots) >= self._scarce or self.memory.scarce
 
     def take(self, address: Address, known: Callable[[Address], bool]) -> ConnectionSlot | Full:
         """Give a connection a slot; `known` tells whether a Client covers the address."""
-        place = self.take_unnamed()
-        if isinstance(place, Full):
-            return place
-        full = self.name(place, address, known)
-        return place if full is None else full
+        slot = self.take_unnamed()
+        if isinstance(slot, Full):
+            return slot
+        full = self.name(slot, address, known)
+        return slot if full is None else full
 
     def take_unnamed(self) -> ConnectionSlot | Full:
         """Give a slot to a load balancer's connection, whose client is not known yet."""
-        if len(self._places) >= self._limits.connections:
+        if len(self._slots) >= self._limits.connections:
             return Full.CONNECTIONS
-        place = ConnectionSlot()
-        self._places.add(place)
-        return place
+        slot = ConnectionSlot()
+        self._slots.add(slot)
+        return slot
 
     def name(
-        self, place: ConnectionSlot, address: Address, known: Callable[[Address], bool]
+        self, slot: ConnectionSlot, address: Address, known: Callable[[Address], bool]
     ) -> Full | None:
         """Count a slot for its client; if a limit is reached, free the slot and return why."""
         full = self._full(address, known)
         if full is not None:
-            self.give_back(place)
+            self.give_back(slot)
             return full
-        place.address = address
+        slot.address = address
         number = _number(address)
         self._by_address[number] += 1
         if bits := self._bits(address):
@@ -138,28 +138,28 @@ class Connections:
         bits = self._bits(address)
         if bits and self._by_network[number >> bits] >= limits.connections_per_network:
             return Full.NETWORK
-        if len(self._places) > limits.connections - self._kept and not known(address):
+        if len(self._slots) > limits.connections - self._kept and not known(address):
             return Full.KEPT
         return None
 
-    def give_back(self, place: ConnectionSlot) -> None:
+    def give_back(self, slot: ConnectionSlot) -> None:
         """Free a slot; freeing it again does nothing."""
-        if place not in self._places:
+        if slot not in self._slots:
             return
-        self._places.discard(place)
-        if place.holder is None or not place.holder.storing:
-            self.memory.count(place, 0)
-        place.holder = None
-        if place.address is not None:
-            number = _number(place.address)
+        self._slots.discard(slot)
+        if slot.holder is None or not slot.holder.storing:
+            self.memory.count(slot, 0)
+        slot.holder = None
+        if slot.address is not None:
+            number = _number(slot.address)
             _less(self._by_address, number)
-            if bits := self._bits(place.address):
+            if bits := self._bits(slot.address):
                 _less(self._by_network, number >> bits)
 
-    def count(self, place: ConnectionSlot, octets: int) -> None:
+    def count(self, slot: ConnectionSlot, octets: int) -> None:
         """Record how much memory a connection holds; once its slot is free, only a fall counts."""
-        if place in self._places or octets < place.held:
-            self.memory.count(place, octets)
+        if slot in self._slots or octets < slot.held:
+            self.memory.count(slot, octets)
 
     def _bits(self, address: Address) -> int:
         """Return how many bits follow the prefix of an address's network; 0: it has no network."""

@@ -28,11 +28,11 @@ class Door(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a slot and hand over to a session, or refuse the connection."""
         accepted = cast(asyncio.Transport, transport)
-        place = self._host.enter(address_of(transport.get_extra_info("peername")))
-        if isinstance(place, Reply):
-            accepted.write(place.wire)
+        slot = self._host.enter(address_of(transport.get_extra_info("peername")))
+        if isinstance(slot, Reply):
+            accepted.write(slot.wire)
             accepted.close()
             return
-        session = SmtpSession(self._host, self._kind, self._loop, place)
+        session = SmtpSession(self._host, self._kind, self._loop, slot)
         accepted.set_protocol(session)
         session.connection_made(accepted)

@@ -37,7 +37,7 @@ class Doorkeeper(SessionServer, Protocol):
     def enter_unnamed(self) -> ConnectionSlot | Reply:
         """Take a slot for a load balancer's connection, whose client is not known yet."""
 
-    def name(self, place: ConnectionSlot, address: Address) -> Reply | None:
+    def name(self, slot: ConnectionSlot, address: Address) -> Reply | None:
         """Count a slot for its client; if that is refused, free it and return the reply."""
 
 
@@ -95,15 +95,15 @@ class Listener:
 
     def _accepted(self, connection: socket.socket, peer: Address) -> None:
         """Give a connection its slot before it costs more than that."""
-        place = self._place(connection, peer)
-        if place is None:
+        slot = self._slot(connection, peer)
+        if slot is None:
             connection.close()
             return
-        opening = _Opening(self._host, connection, place, tls=self._tls)
+        opening = _Opening(self._host, connection, slot, tls=self._tls)
         self._openings.add(opening)
         opening.task = self._loop.create_task(self._open(opening, peer))
 
-    def _place(self, connection: socket.socket, peer: Address) -> ConnectionSlot | None:
+    def _slot(self, connection: socket.socket, peer: Address) -> ConnectionSlot | None:
         if self._trusted is None:
             entered = self._host.enter(peer)
             return entered if isinstance(entered, ConnectionSlot) else None
@@ -133,7 +133,7 @@ class Listener:
         try:
             if self._trusted is not None and not await opening.named(peer):
                 return
-            await opening.begin(SmtpSession(self._host, self._kind, self._loop, opening.place))
+            await opening.begin(SmtpSession(self._host, self._kind, self._loop, opening.slot))
         except NoHeader as refused:
             self._refused(peer, refused.reason, str(refused))
         except OSError:
@@ -159,11 +159,11 @@ class _Opening:
         self,
         host: Doorkeeper,
         connection: socket.socket,
-        place: ConnectionSlot,
+        slot: ConnectionSlot,
         *,
         tls: ssl.SSLContext | None,
     ) -> None:
-        self.place = place
+        self.slot = slot
         self.task: asyncio.Task[None] | None = None
         self.waiting_since = asyncio.get_running_loop().time()
         self.patience = min(TIMEOUT, host.patience)
@@ -171,12 +171,12 @@ class _Opening:
         self._connection = connection
         self._tls = tls
         self._begun = False
-        place.holder = self
+        slot.holder = self
 
     async def named(self, peer: Address) -> bool:
         """Read the client's address; False if the client is refused a slot, and was told so."""
         header = await header_of(self._connection)
-        refusal = self._host.name(self.place, header.client[0] if header.client else peer)
+        refusal = self._host.name(self.slot, header.client[0] if header.client else peer)
         if refusal is not None and self._tls is None:
             with suppress(OSError):
                 self._connection.send(refusal.wire)
@@ -197,7 +197,7 @@ class _Opening:
         """Free the slot and close the socket, unless a session has them."""
         if not self._begun:
             self._connection.close()
-            self._host.leave(self.place)
+            self._host.leave(self.slot)
 
     def settle(self) -> None:
         """Count nothing: before the session, a connection holds little memory."""

@@ -109,7 +109,7 @@ class Server:
     def _tls_of(self, kind: ListenerKind) -> ssl.SSLContext | None:
         return self.tls if kind is ListenerKind.SUBMISSIONS else None
 
-    # ------------------------------------------------------------ places
+    # ------------------------------------------------------------ slots
 
     def enter(self, address: Address) -> ConnectionSlot | Reply:
         """Take a slot for a new connection; if there is none, return the reply that says why."""
@@ -119,10 +119,10 @@ class Server:
         """Take a slot for a load balancer's connection, whose client is not known yet."""
         return self._taken(self.connections.take_unnamed(), None)
 
-    def name(self, place: ConnectionSlot, address: Address) -> Reply | None:
+    def name(self, slot: ConnectionSlot, address: Address) -> Reply | None:
         """Count a slot for its client; if that is refused, free it and return the reply."""
-        full = self.connections.name(place, address, self.is_known)
-        refusal = self._taken(full or place, address)
+        full = self.connections.name(slot, address, self.is_known)
+        refusal = self._taken(full or slot, address)
         return refusal if isinstance(refusal, Reply) else None
 
     def _taken(
@@ -138,9 +138,9 @@ class Server:
             self.tools.history.refused(Refusal(command="CONNECT", reply=reply, client_info=client))
         return reply
 
-    def leave(self, place: ConnectionSlot) -> None:
+    def leave(self, slot: ConnectionSlot) -> None:
         """Free a slot; freeing it again does nothing."""
-        self.connections.give_back(place)
+        self.connections.give_back(slot)
         self._count()
         if not len(self.connections):
             self._nobody_left.set()
@@ -162,27 +162,27 @@ class Server:
 
     # ------------------------------------------------------------ memory
 
-    def hold(self, place: ConnectionSlot, octets: int) -> None:
+    def hold(self, slot: ConnectionSlot, octets: int) -> None:
         """Record how much memory a connection holds; end the largest ones if memory is full."""
-        self.connections.count(place, octets)
+        self.connections.count(slot, octets)
         if self.connections.memory.full and not self._nobody_to_turn_out:
             self._turn_out()
         self._mind_scarcity()
 
-    def has_room(self, place: ConnectionSlot, *, known: bool) -> bool:
+    def has_room(self, slot: ConnectionSlot, *, known: bool) -> bool:
         """Whether a connection may hold more memory."""
-        return self.connections.memory.has_room(place, len(self.connections), known=known)
+        return self.connections.memory.has_room(slot, len(self.connections), known=known)
 
     def _turn_out(self) -> None:
         memory = self.connections.memory
         self._nobody_to_turn_out = True  # counting below calls this method again
-        for place in self.connections:
-            if place.holder is not None:
-                place.holder.settle()  # it may hold less than was counted last
-        for place in memory.to_turn_out(list(self.connections)):
-            if place.holder is not None:
-                place.holder.turn_out(replies.TURNED_OUT)
-            self.connections.count(place, 0)
+        for slot in self.connections:
+            if slot.holder is not None:
+                slot.holder.settle()  # it may hold less than was counted last
+        for slot in memory.to_turn_out(list(self.connections)):
+            if slot.holder is not None:
+                slot.holder.turn_out(replies.TURNED_OUT)
+            self.connections.count(slot, 0)
         # If that is not enough, all the rest is being stored and will soon be free: stop looking.
         self._nobody_to_turn_out = memory.full
 
@@ -214,8 +214,8 @@ class Server:
             now = loop.time()
             most = SCARCE_TIMEOUT if self.scarce else math.inf
             self._nobody_to_turn_out = False
-            for place in self.connections:
-                holder = place.holder
+            for slot in self.connections:
+                holder = slot.holder
                 if holder:
                     holder.settle()
                 if holder and holder.waiting_since + min(holder.patience, most) < now:
@@ -229,9 +229,9 @@ class Server:
         self.draining = True
         for server in self._servers:
             server.close()
-        for place in self.connections:
-            if place.holder and not place.holder.in_content:
-                place.holder.end(replies.DRAINING)
+        for slot in self.connections:
+            if slot.holder and not slot.holder.in_content:
+                slot.holder.end(replies.DRAINING)
         if self._sessions:
             try:
                 async with asyncio.timeout(seconds):
@@ -241,15 +241,15 @@ class Server:
         await self._close_all()
 
     async def _close_all(self) -> None:
-        for place in self.connections:
-            if place.holder:
-                place.holder.end(replies.DRAINING)
+        for slot in self.connections:
+            if slot.holder:
+                slot.holder.end(replies.DRAINING)
         if len(self.connections):
             self._nobody_left.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_REPLIES):
                     await self._nobody_left.wait()
-        for place in self.connections:
-            if place.holder:
-                place.holder.abort()
+        for slot in self.connections:
+            if slot.holder:
+                slot.holder.abort()
         await asyncio.sleep(0)

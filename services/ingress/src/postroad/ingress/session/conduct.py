@@ -41,7 +41,7 @@ class Conduct:
         """
         Count a command and its reply; return how many seconds the reply has to wait.
 
-        A reply in return is the one that ends the session, behind the command's own. While places
+        A reply in return is the one that ends the session, behind the command's own. While slots
         are scarce, half of each limit is all there is. `by_client`: in the name of a Client.
         """
         if verb in _MOVES_NO_MAIL:

@@ -22,7 +22,7 @@ from postroad.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 TIMEOUT = 30.0  # seconds
-SCARCE_TIMEOUT = 10.0  # while places are scarce
+SCARCE_TIMEOUT = 10.0  # while slots are scarce
 _SHUTDOWN = 5.0  # seconds in which a client may answer close_notify
 
 _SUCCEEDED = metrics.TLS_HANDSHAKES.labels("succeeded")

@@ -31,7 +31,7 @@ class SessionServer(Protocol):
     line_ends: LineEnds
     draining: bool
     scarce: bool
-    """Whether places or memory are scarce."""
+    """Whether slots or memory are scarce."""
     patience: float
     """Seconds that a client has for a step."""
 
@@ -39,18 +39,18 @@ class SessionServer(Protocol):
         """Return the configuration in force."""
 
     def enter(self, address: Address) -> ConnectionSlot | Reply:
-        """Take a place for a new connection; a reply says why there is none."""
+        """Take a slot for a new connection; a reply says why there is none."""
 
-    def leave(self, place: ConnectionSlot) -> None:
-        """Give a place back; once is enough, more does no harm."""
+    def leave(self, slot: ConnectionSlot) -> None:
+        """Give a slot back; once is enough, more does no harm."""
 
     def is_known(self, address: Address) -> bool:
         """Whether an address is in the networks of a Client."""
 
-    def hold(self, place: ConnectionSlot, octets: int) -> None:
+    def hold(self, slot: ConnectionSlot, octets: int) -> None:
         """Say how much memory a connection takes; whoever takes the most may have to go."""
 
-    def has_room(self, place: ConnectionSlot, *, known: bool) -> bool:
+    def has_room(self, slot: ConnectionSlot, *, known: bool) -> bool:
         """Whether a connection may take more memory."""
 
     def admit(self, session: Guest) -> Reply | None:

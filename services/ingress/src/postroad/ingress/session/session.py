@@ -61,13 +61,13 @@ class SmtpSession(Wire):
         host: SessionServer,
         kind: ListenerKind,
         loop: asyncio.AbstractEventLoop,
-        place: ConnectionSlot,
+        slot: ConnectionSlot,
     ) -> None:
-        super().__init__(host, loop, place)
+        super().__init__(host, loop, slot)
         self.kind = kind
-        assert place.address is not None
-        self.address = place.address
-        self.client_info = ClientInfo(place.address, str(place.address))
+        assert slot.address is not None
+        self.address = slot.address
+        self.client_info = ClientInfo(slot.address, str(slot.address))
         self._conduct = Conduct(host.limits)
         self._handling: asyncio.Task[None] | None = None
         self._dialog: Dialog | None = None
@@ -79,11 +79,11 @@ class SmtpSession(Wire):
             return
         super().connection_made(transport)
         self._know_client()
-        self.place.holder = self
+        self.slot.holder = self
         self._handling = self.loop.create_task(self._handle_client())
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone: its place is free at once, whatever the session is at."""
+        """The connection is gone: its slot is free at once, whatever the session is at."""
         super().connection_lost(error)
         self._give_content_up()
 
@@ -198,7 +198,7 @@ class SmtpSession(Wire):
 
     def has_room(self) -> bool:
         """Whether the session may take more memory."""
-        return self.host.has_room(self.place, known=self.known)
+        return self.host.has_room(self.slot, known=self.known)
 
     # ------------------------------------------------------------ what the dialog needs
 
@@ -223,7 +223,7 @@ class SmtpSession(Wire):
                     if piece:
                         await incoming.add(piece)
                         self.earn(len(piece))
-                        if incoming.size > NOTABLE and incoming.held > self.place.held:
+                        if incoming.size > NOTABLE and incoming.held > self.slot.held:
                             self.settle()
                     if self.storing:
                         return await incoming.finish(bare=bare)

@@ -58,14 +58,14 @@ class Wire(SMTP):
         "loop",
         "output",
         "patience",
-        "place",
+        "slot",
         "storing",
         "transport",
         "waiting_since",
     )
 
     def __init__(
-        self, host: SessionServer, loop: asyncio.AbstractEventLoop, place: ConnectionSlot
+        self, host: SessionServer, loop: asyncio.AbstractEventLoop, slot: ConnectionSlot
     ) -> None:
         # aiosmtpd's constructor works out for each connection what is the same for all of a class
         # (160 µs, most of it inspect.getmembers); what is used of it is set here.
@@ -73,7 +73,7 @@ class Wire(SMTP):
         self.loop = loop
         self.transport: asyncio.Transport | None = None
         self.host = host
-        self.place = place
+        self.slot = slot
         self.waiting_since = math.inf
         self.patience = host.patience
         self.conversation = ServerConversation[Transaction]()
@@ -119,7 +119,7 @@ class Wire(SMTP):
         if unread > _HIGH_WATER and not waits and self.transport:
             self._reading_paused = True
             self.transport.pause_reading()
-        if unread > self.place.held:
+        if unread > self.slot.held:
             self.settle()
 
     def pause_writing(self) -> None:
@@ -146,14 +146,14 @@ class Wire(SMTP):
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone: its place is free at once, whatever the session is at."""
+        """The connection is gone: its slot is free at once, whatever the session is at."""
         self._closing = True
         self._ended = True
         self.conversation.end()
         self.transport = None
         self._wake_all()
         asyncio.StreamReaderProtocol.connection_lost(self, error)
-        self.host.leave(self.place)
+        self.host.leave(self.slot)
 
     def _wake_reader(self) -> None:
         arrived, self._arrived = self._arrived, None
@@ -174,7 +174,7 @@ class Wire(SMTP):
 
     def settle(self) -> None:
         """Count how much memory is held now."""
-        self.host.hold(self.place, 0 if self._turned_out else self.held())
+        self.host.hold(self.slot, 0 if self._turned_out else self.held())
 
     def held(self) -> int:
         """Return how much memory the connection takes, apart from what each one does."""
@@ -210,7 +210,7 @@ class Wire(SMTP):
         if self._reading_paused and self.transport:
             self._reading_paused = False
             self.transport.resume_reading()
-        if self.place.held > NOTABLE and self.host.scarce:
+        if self.slot.held > NOTABLE and self.host.scarce:
             self.settle()  # what is free again may be another's at once
         self._arrived = self.loop.create_future()
         self.waiting_since = began = self.loop.time()

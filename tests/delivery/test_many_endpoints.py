@@ -19,23 +19,23 @@ def peer(number: int) -> Peer:
     return Peer(f"mx{number}.example", "192.0.2.1", 25, "relay.example")
 
 
-def test_a_place_in_use_is_kept_however_many_others_there_are() -> None:
+def test_an_endpoint_in_use_is_kept_however_many_others_there_are() -> None:
     """All were forgotten at once: idle sessions were not found again, nor what hosts can do."""
-    places = EndpointRegistry()
-    in_use = places.of("default/relay", peer(0))
+    endpoints = EndpointRegistry()
+    in_use = endpoints.of("default/relay", peer(0))
     in_use.speak_plainly()
     for number in range(1, 2 * MANY):
-        places.of("default/relay", peer(number))
+        endpoints.of("default/relay", peer(number))
         if number % 1000 == 0:
-            assert places.of("default/relay", peer(0)) is in_use
+            assert endpoints.of("default/relay", peer(0)) is in_use
 
 
-def test_a_place_that_is_not_used_is_forgotten_when_there_are_too_many() -> None:
-    places = EndpointRegistry()
-    unused = places.of("default/relay", peer(0))
+def test_an_endpoint_that_is_not_used_is_forgotten_when_there_are_too_many() -> None:
+    endpoints = EndpointRegistry()
+    unused = endpoints.of("default/relay", peer(0))
     for number in range(1, MANY + 1):
-        places.of("default/relay", peer(number))
-    assert places.of("default/relay", peer(0)) is not unused
+        endpoints.of("default/relay", peer(number))
+    assert endpoints.of("default/relay", peer(0)) is not unused
 
 
 def test_a_way_out_in_use_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
