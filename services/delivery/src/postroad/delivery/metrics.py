@@ -14,7 +14,7 @@ _OUTCOMES = _GROUP.counter(
 OUTCOMES = {kind: _OUTCOMES.labels(kind.value.lower()) for kind in OutcomeKind}
 ATTEMPTS = _GROUP.counter("postroad_delivery_attempts_total", "Attempts to deliver a record.")
 AMBIGUOUS = _GROUP.counter(
-    "postroad_ambiguous_attempts_total",
+    "postroad_delivery_ambiguous_attempts_total",
     "Attempts whose answer to the final dot was lost: the message may be delivered twice.",
     watch="More than a few: a next hop, or a device on the way to it, cuts connections.",
 )
