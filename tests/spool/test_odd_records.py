@@ -27,6 +27,13 @@ def altered(alter: object) -> bytes:
 NUMBERS = ["step", "attempts", "lane_moves", "arrival_us", "deadline_us", "waits_until_us"]
 
 
+@pytest.mark.parametrize("pool", ["Upper", "a.b", "p" * 64, "\u00e9"])
+def test_a_record_of_a_pool_that_no_relay_may_name_is_unreadable(pool: str) -> None:
+    """Once it has waited, it would be ready where no process looks."""
+    payload = altered(lambda told: setattr(told, "pool", pool))
+    assert record_of(delivered("pr.i.0.r.default.x.p00.y_example", payload)).content == payload
+
+
 @pytest.mark.parametrize("name", ["step", "attempts", "lane_moves"])
 def test_what_no_event_could_tell_is_unreadable(name: str) -> None:
     """The events of other mail that were to be written with it were lost."""

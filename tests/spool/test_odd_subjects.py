@@ -58,9 +58,11 @@ class Publisher:
         self._reader = reader
         self._writer = writer
 
-    async def publish(self, token: bytes, payload: bytes, *, kind: bytes = b"r") -> None:
+    async def publish(
+        self, token: bytes, payload: bytes, *, kind: bytes = b"r", pool: bytes = b"default"
+    ) -> None:
         """Store new mail; returns when the server has stored it."""
-        subject = b"pr.i.0.%s.default.x.p00.%s" % (kind, token)
+        subject = b"pr.i.0.%s.%s.x.p00.%s" % (kind, pool, token)
         self._writer.write(
             b"PUB %s _INBOX_ingress.x %d\r\n%s\r\n" % (subject, len(payload), payload)
         )
@@ -162,6 +164,38 @@ async def test_a_record_under_a_subject_that_no_process_writes_is_held(
     assert await held(delivery, 2) == [WELL, WELL]
     assert not taking.done()
     taking.cancel()
+    await consumer.close()
+
+
+@pytest.mark.nats
+@pytest.mark.parametrize(
+    "pool", [b"*", b">", b"\xff", b"a\x1fb", b"Upper", b"a_b", b"a=2Eb", b"p" * 64, b"-a"]
+)
+async def test_mail_of_a_pool_that_no_relay_may_name_is_held(
+    delivery: JetStreamSpool, stranger: Publisher, pool: bytes
+) -> None:
+    await stranger.publish(b"y_example", WELL, pool=pool)
+    consumer = take(delivery)
+    taking = asyncio.ensure_future(taken(consumer, "nobody@y.example"))
+    assert await held(delivery, 1) == [WELL]
+    assert not taking.done()
+    taking.cancel()
+    await consumer.close()
+
+
+@pytest.mark.nats
+async def test_invented_pools_end_no_process(
+    delivery: JetStreamSpool, ingress: JetStreamSpool, stranger: Publisher
+) -> None:
+    """They were all told in its session, which was too large to be renewed. Takes 10 s."""
+    for number in range(900):
+        await stranger.publish(b"y_example", WELL, pool=b"%d" % number + b"p" * 2500)
+    consumer = take(delivery)
+    taking = asyncio.ensure_future(taken(consumer, "after@y.example"))
+    await held(delivery, 900)
+    await put(ingress, "after@y.example")
+    await consumer.settle(await taking)
+    assert delivery.sessions.alive()
     await consumer.close()
 
 

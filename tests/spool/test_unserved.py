@@ -1,14 +1,17 @@
 """Mail in a pool that no Relay names and no process serves: one process of `default` takes it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
+from postroad.manifests.kinds.types import PoolName
 from postroad.spool.interface import Deferred, RecordConsumer
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.timings import Timings
+from postroad.spool.lanes.owners import in_turn, is_pool_name
 from postroad.testing.patience import patient
 from postroad.testing.queue.queued_mail import QUICK, first, now, put, take
 
@@ -139,3 +142,41 @@ async def test_when_who_looked_has_ended_another_does(open_spool: OpenJetStream)
     await until(all_came)
     assert len(heir.seen) == len(put_there)
     await heir.end()
+
+
+async def test_a_session_that_would_be_too_large_is_stored_without_what_others_can_miss(
+    spool: JetStreamSpool,
+) -> None:
+    """A process that cannot renew its session considers itself dead."""
+    before = spool.sessions.confirmed
+    await spool.sessions.set_unserved(tuple(f"{number}{'p' * 60}" for number in range(40_000)))
+    assert spool.sessions.confirmed > before
+    [own] = await spool.sessions.live()
+    assert (own.session_id, own.unserved) == (spool.sessions.session_id, ())
+
+
+def test_a_few_pools_are_served_at_a_time_each_in_its_turn() -> None:
+    found = [f"p{number:02d}" for number in range(25)]
+
+    def served(line: Mapping[str, float | None]) -> list[str]:
+        return sorted(pool for pool, since in line.items() if since is not None)
+
+    line = in_turn({}, found, 0.0)
+    assert served(line) == found[:10]
+    line = in_turn(line, found[3:], 599.0)
+    assert served(line) == found[:10], "their consumers stay for a while"
+    line = in_turn(line, ["new", *found[3:]], 600.0)
+    assert served(line) == found[10:20]
+    line = in_turn(line, ["new", *found[3:]], 1200.0)
+    assert served(line) == ["new", *found[3:7], *found[20:]]
+    assert in_turn(line, (), 1800.0) == {}
+
+
+def test_pools_of_relays_have_names_of_pools() -> None:
+    rule = TypeAdapter(PoolName)
+    for name in ("a", "default", "0-1", "a" * 63):
+        assert is_pool_name(rule.validate_python(name))
+    for name in ("", "-", "A", "a.b", "a_b", "a\n", "\u0661", "a" * 64):
+        assert not is_pool_name(name)
+        with pytest.raises(ValidationError):
+            rule.validate_python(name)

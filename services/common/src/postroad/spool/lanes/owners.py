@@ -10,12 +10,20 @@ of its pool only if no other process can, because its mail would wait.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from postroad.spool.agreement import SessionInfo
 
 DEFAULT_POOL = "default"
+
+_POOL_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+# Each pool has consumers in each stream, which bears a thousand, and they stay for some minutes.
+# Who accepts mail may invent any number of pools.
+_MOST_UNSERVED = 10
+_TAKES_A_TURN = timedelta(minutes=10)
 
 
 class LaneKey(NamedTuple):
@@ -62,6 +70,29 @@ def owners(sessions: Iterable[SessionInfo]) -> frozenset[str]:
 def finder(sessions: Sequence[SessionInfo]) -> str | None:
     """Return the session that has to look for pools with mail, a member of `default`."""
     return min(_members(sessions).get(DEFAULT_POOL, []), default=None)
+
+
+def is_pool_name(text: str) -> bool:
+    """Whether a text is the name of a pool: a label of the DNS, as in a Relay (RFC 1123)."""
+    return _POOL_NAME.fullmatch(text) is not None
+
+
+def in_turn(
+    line: Mapping[str, float | None], unserved: Iterable[str], now: float
+) -> dict[str, float | None]:
+    """
+    Return all unserved pools in line, each with the time since when it is served, None if it waits.
+
+    If there are too many, each is served for ten minutes at least, also when its mail has gone
+    meanwhile. Then it goes to the end of the line. `line` is the line so far; times are seconds.
+    """
+    stay, found = _TAKES_A_TURN.total_seconds(), {*unserved}
+    kept = {pool: at for pool, at in line.items() if at is not None and now - at < stay}
+    waiting = [pool for pool, since in line.items() if since is None and pool in found]
+    had_turns = [pool for pool in line if pool in found and pool not in {*kept, *waiting}]
+    order = [*waiting, *sorted(found - line.keys()), *had_turns]
+    free = max(0, _MOST_UNSERVED - len(kept))
+    return {**kept, **dict.fromkeys(order[:free], now), **dict.fromkeys(order[free:])}
 
 
 def unserved_pools(with_mail: Collection[str], sessions: Sequence[SessionInfo]) -> tuple[str, ...]:

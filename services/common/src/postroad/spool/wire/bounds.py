@@ -12,6 +12,7 @@ from ipaddress import ip_address
 
 from postroad.mail.address import MAX_DOMAIN, MAX_LOCAL_PART, Mailbox
 from postroad.spool.ids import shard_of
+from postroad.spool.lanes.owners import is_pool_name
 from postroad.spool.record import BlobRef, ChosenSite, QueueRecord
 
 _BLOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -35,8 +36,10 @@ def check(record: QueueRecord) -> None:
         _check_mailbox(each.mailbox)
     if record.reverse_path is not None:
         _check_mailbox(record.reverse_path)
-    if len(record.domain) > MAX_DOMAIN or len(record.pool) > MAX_DOMAIN:
-        raise ValueError("the name of a domain or a pool is too long")
+    if len(record.domain) > MAX_DOMAIN:
+        raise ValueError("the name of a domain is too long")
+    if not is_pool_name(record.pool):
+        raise ValueError("a pool has a name that no Relay may give it")
     if max(record.step, record.attempts, record.lane_moves) >= _MOST_STEPS:
         raise ValueError("a number of steps is too large")
     if isinstance(record.content, BlobRef):

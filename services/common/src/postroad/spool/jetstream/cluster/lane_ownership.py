@@ -21,7 +21,7 @@ from postroad.spool.jetstream.cluster.sessions.membership import Membership
 from postroad.spool.jetstream.nats.key_value import Bucket, Outdated, is_deletion, token
 from postroad.spool.lanes.lane import in_rows, lane_names
 from postroad.spool.lanes.layout import Layout
-from postroad.spool.lanes.owners import LaneKey, owners, wanted_lanes
+from postroad.spool.lanes.owners import DEFAULT_POOL, LaneKey, owners, wanted_lanes
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -85,6 +85,10 @@ class LaneOwnership:
     def know_pools(self, pools: Iterable[str]) -> None:
         """Own lanes of these pools as well, while they have no processes of their own."""
         self._pools.update(pools)
+
+    def is_planned(self, pool: str) -> bool:
+        """Whether a Relay names a pool, or this process is a member of it."""
+        return pool in self._pools or pool == DEFAULT_POOL
 
     async def adjust(self) -> None:
         """Take and leave lanes so that the owned ones are those assigned to this process."""

@@ -76,9 +76,10 @@ class ConsumerLanes:
 
     def on_assigned(self, key: LaneKey) -> None:
         """Take a lane's mail from now on."""
+        passing = not self.ownership.is_planned(key.pool)
         for shard in range(self._shards):
             for line in LINES:
-                self._puller.add(LanePull(shard, key, line))
+                self._puller.add(LanePull(shard, key, line, passing=passing))
 
     async def on_revoked(self, key: LaneKey) -> None:
         """Return the waiting records of a lane, and tell those who have its other records."""

@@ -6,7 +6,9 @@ mail, and deferred mail returns to it days later. Only the subjects of ready mai
 process of `default` lists them and writes the pools that it found into its session. Every process
 reads the same sessions, and derives the owners of lanes from them.
 
-Delivery does this itself, so that mail moves while the operator is away.
+Delivery does this itself, so that mail moves while the operator is away. Who accepts mail may
+invent pools, so only a few are served at a time. What lies under a name that no Relay may have is
+held (`spool.jetstream.consume.poison.strays`).
 """
 
 import asyncio
@@ -15,7 +17,7 @@ from datetime import timedelta
 from postroad.spool.errors import SpoolError
 from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.sessions.membership import Membership
-from postroad.spool.lanes.owners import finder, unserved_pools
+from postroad.spool.lanes.owners import finder, in_turn, is_pool_name, unserved_pools
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -34,6 +36,7 @@ class Unserved:
         self._waiting = waiting
         self._membership = membership
         self._every = every.total_seconds()
+        self._line: dict[str, float | None] = {}
 
     async def keep(self) -> None:
         """Look for pools while this process has to, first at once, until cancelled."""
@@ -53,5 +56,9 @@ class Unserved:
         except SpoolError as error:
             log.debug("pools with mail could not be looked for", error=str(error))
         else:
-            await self._membership.set_unserved(unserved_pools(pools, self._membership.seen))
+            named = [pool for pool in pools if is_pool_name(pool)]
+            found = unserved_pools(named, self._membership.seen)
+            self._line = in_turn(self._line, found, began)
+            served = tuple(each for each in found if self._line[each] is not None)
+            await self._membership.set_unserved(served)
         return max(self._every, _SPACING * (loop.time() - began))

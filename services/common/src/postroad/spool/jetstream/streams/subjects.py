@@ -33,6 +33,7 @@ from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import RecordId, arrival_of
 from postroad.spool.interface import Deferred, Held, Put, Ready
 from postroad.spool.lanes.keys import QueueStream
+from postroad.spool.lanes.owners import is_pool_name
 from postroad.spool.puts.accepted import kind_in_intake
 from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.selection import WaitKind
@@ -121,8 +122,8 @@ def intake_subjects(shard: int, lanes: Iterable[str]) -> list[str]:
 def may_be_taken(subject: str, lanes: Collection[str]) -> bool:
     """Whether a subject of the intake is one that the consumer of a lane could take."""
     match subject.split("."):
-        case ["pr", "i", _, _, _, traffic, lane, _]:
-            return traffic in _CLASSES and lane in lanes
+        case ["pr", "i", _, _, pool, traffic, lane, _]:
+            return is_pool_name(pool) and traffic in _CLASSES and lane in lanes
     return False
 
 

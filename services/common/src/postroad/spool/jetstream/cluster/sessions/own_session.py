@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any
 
 from postroad.spool.agreement import SessionInfo
-from postroad.spool.errors import SpoolError, SpoolFull
+from postroad.spool.errors import RecordTooLarge, SpoolError, SpoolFull
 from postroad.spool.jetstream.cluster.sessions.all_sessions import AllSessions
 from postroad.spool.jetstream.cluster.sessions.recollection import is_earlier_life
 from postroad.spool.jetstream.cluster.sessions.takers import Takers, encode, session_key
@@ -103,9 +103,14 @@ class OwnSession:
         self._sessions.own_key_was_gone(self.confirmed, now)
 
     async def _put(self, value: bytes, expected: int) -> int:
-        return await self._bucket.put(
-            self._key, value, expected=expected, lifetime=self._timings.session_life
-        )
+        """Write the key, without what others can do without if the servers take no more."""
+        life = self._timings.session_life
+        try:
+            return await self._bucket.put(self._key, value, expected=expected, lifetime=life)
+        except RecordTooLarge as error:
+            log.error("this process's session is too large to be stored whole", error=str(error))
+            brief = encode(replace(self.info, unserved=(), refusing=()))
+            return await self._bucket.put(self._key, brief, expected=expected, lifetime=life)
 
     async def note(self) -> None:
         """Note on disk, when it is time to, that this process takes mail."""

@@ -17,6 +17,7 @@ from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.streams.subjects import lane_filter
 
 _TIMEOUT = 5.0  # seconds
+_PASSES = timedelta(minutes=10)  # without a request, of a pool that no Relay names
 
 
 async def make_consumer(requests: Requests, pull: LanePull, *, ack_wait: timedelta) -> None:
@@ -46,7 +47,9 @@ def _since(said: Mapping[str, Any]) -> int:
 
 def _config(pull: LanePull, ack_wait: timedelta) -> dict[str, object]:
     key = pull.key
+    ends = {"inactive_threshold": int(_PASSES.total_seconds() * 1e9)} if pull.passing else {}
     return {
+        **ends,
         "durable_name": pull.consumer,
         "name": pull.consumer,
         "filter_subject": lane_filter(pull.shard, key.pool, pull.traffic_class, key.lane),

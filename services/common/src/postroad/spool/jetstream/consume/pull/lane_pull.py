@@ -39,9 +39,21 @@ LINES: tuple[TrafficClass | None, ...] = (TrafficClass.TRANSACTIONAL, None, Traf
 
 
 class LanePull:
-    """The pull request of one lane and shard for one of LINES."""
+    """
+    The pull request of one lane and shard for one of LINES.
 
-    def __init__(self, shard: int, key: LaneKey, traffic_class: TrafficClass | None) -> None:
+    With `passing` the servers remove its consumer some time after the last request.
+    """
+
+    def __init__(
+        self,
+        shard: int,
+        key: LaneKey,
+        traffic_class: TrafficClass | None,
+        *,
+        passing: bool = False,
+    ) -> None:
+        self.passing = passing
         self.kind = QueueStream.INTAKE if traffic_class is not None else QueueStream.WAITING
         self.shard = shard
         self.key = key
