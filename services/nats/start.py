@@ -9,6 +9,8 @@ old server still runs, for a second or, on a busy node, for many. So a server fi
 and waits for whoever holds it. The kernel gives the lock back when the process ends, however it
 ends.
 
+Nor is a server started on a full disk, where it may remove a stream whose files it cannot write.
+
 Certificates come from a Secret, whose files Kubernetes replaces when it changes. nats-server reads
 them again at a SIGHUP and keeps its connections. A child process watches the folder and sends the
 signal to its parent, which is nats-server by then; it ends with it.
@@ -34,6 +36,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 _LOOK_EVERY = 5.0  # seconds
+_ROOM = 16 * 1024 * 1024  # octets: what a server writes as it reads a large queue
 # A text in quotes, which is a URL if it has a password in it; a name on its own; and a comment.
 _PARTS = re.compile(r'"[^"\n]*"|\$\w+|#[^\n]*')
 _NAME = re.compile(r"\$(\w+)")
@@ -54,6 +57,21 @@ def lock(folder: str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
         print(f"{folder} cannot be locked: {error}", file=sys.stderr)
+
+
+def wait_for_room(folder: str) -> None:
+    """Wait until the disk of a folder has room for what a server writes as it starts."""
+    waits = False
+    while _free(folder) < _ROOM:
+        if not waits:
+            print(f"the disk of {folder} is full: waiting for room", file=sys.stderr, flush=True)
+        waits = True
+        time.sleep(_LOOK_EVERY)
+
+
+def _free(folder: str) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
 
 
 def configure(configuration: Path, secrets: Path, written: Path) -> None:
@@ -112,7 +130,11 @@ def _watch_apart(folder: Path) -> None:
 
 
 def main() -> None:
-    """Lock the folder named first, then become the server named next, with the other arguments."""
+    """
+    Lock the folder named first, then become the server named next, with the other arguments.
+
+    Before, wait for room on the disk.
+    """
     # The first process of a container ignores what it has no handler for.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGHUP, lambda *_: None)  # nats-server has yet to read anything
@@ -122,6 +144,7 @@ def main() -> None:
     if secrets := os.environ.get("SECRETS"):
         configure(Path(os.environ["CONFIGURATION"]), Path(secrets), Path(os.environ["WRITTEN_TO"]))
     lock(folder)
+    wait_for_room(folder)
     os.execv(server, [server, *arguments])  # noqa: S606 - the image names it
 
 

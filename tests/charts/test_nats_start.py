@@ -13,6 +13,7 @@ import pytest
 from postroad.testing.queue.nats_server import free_ports
 from postroad.testing.queue.server_tls import ServerTls
 from postroad_harness.cluster.chart import CHART, Object, named
+from postroad_harness.setups.spool.volumes import fill, volume
 
 ROOT = CHART.parents[1]
 SERVER = Path(sys.executable).with_name("nats-server")
@@ -118,6 +119,23 @@ def test_a_server_waits_for_the_one_that_still_has_its_folder(tmp_path: Path) ->
                 fourth.terminate()
                 assert fourth.wait() == 0
             third.kill()
+
+
+@pytest.mark.nats
+def test_a_server_waits_for_room_on_its_disk(tmp_path: Path) -> None:
+    """Over 5 s: that often the disk is looked at."""
+    with volume(tmp_path / "volume", 64) as full:
+        (full / "nats-server.lock").touch()
+        (full / "nats-server.conf").write_text(" " * 4096)
+        ballast = fill(full)
+        with started(full) as server:
+            try:
+                assert server.stderr is not None
+                assert "waiting for room" in server.stderr.readline()
+                ballast.unlink()
+                heard(server, "Server is ready")
+            finally:
+                server.kill()
 
 
 @pytest.mark.nats

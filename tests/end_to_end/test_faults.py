@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from postroad.cli.sink.server import Sink, SinkBehaviour
 from postroad.testing.patience import patient
 from postroad.testing.processes.relay import RunningRelay
 from postroad.testing.streams import hang_up
-from postroad_harness.left_out import leave_out
+from postroad_harness.setups.spool.volumes import fill, volume
 from postroad_harness.source import Deliveries, Source
 
 pytestmark = [pytest.mark.nats, pytest.mark.faults, pytest.mark.timeout(180)]
@@ -70,29 +69,11 @@ async def dialog(port: int) -> AsyncIterator[Callable[[bytes], Awaitable[bytes]]
         await hang_up(writer)
 
 
-def fill(volume: Path) -> Path:
-    """Write a file that leaves a file system no room; return the file."""
-    ballast = volume / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"\0" * 4096)
-    return ballast
-
-
 @pytest.fixture
 def small_volume(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 96 MB, where this machine lets us mount one."""
-    folder = tmp_path / "volume"
-    folder.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if made.returncode != 0:
-        leave_out(f"no file system can be mounted here: {made.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    """A file system of 96 MB."""
+    with volume(tmp_path / "volume", 96) as mounted:
+        yield mounted
 
 
 async def test_with_the_queue_away_mail_is_deferred_and_later_taken(
