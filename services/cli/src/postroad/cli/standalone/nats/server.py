@@ -181,8 +181,8 @@ class EmbeddedServer:
         """Whether the disk has room for a start; the log says once that it has not."""
         lacking = await asyncio.to_thread(self._lacking_octets)
         if lacking and not self._waits_for_room:
-            folder = str(self._state.store)
-            log.error("nats-server waits for room on its disk", folder=folder, lacking=lacking)
+            reason = f"{self._state.store} lacks {lacking} octets"
+            log.error("nats-server waits for room on its disk", reason=reason)
         self._waits_for_room = lacking > 0
         return not lacking
 
