@@ -230,6 +230,8 @@ async def test_a_message_over_its_quota_may_be_held(open_scene: OpenScene) -> No
     assert first.hold is None
     assert second.hold is not None
     assert second.hold.reason == "Quota"
+    told = [event.reason async for event in scene.spool.events.read()]
+    assert told == ["", "Quota"]
 
 
 async def test_what_may_be_stored_stays_spent(open_scene: OpenScene) -> None:

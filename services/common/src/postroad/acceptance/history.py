@@ -58,11 +58,11 @@ class History:
         self._log = log.bind()  # for every message: what is bound is found at once
         self._clients = LineLimit(_OF_ONE_CLIENT, _OF_ALL_CLIENTS)
 
-    def accepted(self, event: Event, *, hold: str = "") -> None:
-        """Tell of an accepted message; `hold` is the reason why it is held, "" if it is not."""
+    def accepted(self, event: Event) -> None:
+        """Tell of an accepted message; its reason says why it is held, "" if it is not."""
         fields = _said(event)
-        if hold:
-            fields["reason"] = hold
+        if event.reason:
+            fields["reason"] = event.reason
         self._log.info("accepted", queue_id=event.queue_id, **fields)
         self._events.add(event)
 

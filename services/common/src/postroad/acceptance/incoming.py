@@ -281,8 +281,9 @@ class IncomingMessage:
             size=self._size,
             queue_id=queue_id,
             sequence=sequence,
+            reason=hold.reason if hold else "",
         )
-        self._tools.history.accepted(event, hold=hold.reason if hold else "")
+        self._tools.history.accepted(event)
 
     @staticmethod
     def _refused(reply: Reply) -> Reply:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from postroad.spool.errors import SpoolError
-from postroad.spool.interface import Deferred, Put
+from postroad.spool.event import Event
+from postroad.spool.interface import Deferred, Held, Put
 from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
 from postroad.spool.jetstream.consume.acknowledger import (
     ACK,
@@ -148,7 +149,7 @@ class Arrivals:
         if is_unreadable(leased.record):
             self._tasks.spawn(self._hold(leased, UNREADABLE))
         elif (put := self._where_it_waits(leased)) is not None:
-            self._tasks.spawn(self._acknowledger.settle(leased, [put], []))
+            self._tasks.spawn(self._acknowledger.settle(leased, [put], self._told_of(put)))
         elif self._is_suspect(leased):
             self._tasks.spawn(self._suspect(leased))
         else:
@@ -169,6 +170,14 @@ class Arrivals:
             if order.action == "delete" and order.selection.admits(record, kind, lane):
                 return None
         return moved(record, now)
+
+    def _told_of(self, put: Put) -> list[Event]:
+        """Return the event of mail that is held from the beginning, which ingress cannot write."""
+        record = put.record
+        if not isinstance(put.place, Held) or record.hold is None:
+            return []
+        now, process = datetime.now(UTC), self._membership.process
+        return [held_event(record, record.hold.reason, now, process)]
 
     # ------------------------------------------------------------ repetitions
 
