@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import re
 import resource
+import signal
 import socket
 from pathlib import Path
 
@@ -163,6 +165,31 @@ async def test_status_queue_and_events_speak_for_the_cluster(
     assert out == "The queue is empty.\n"
     _, out, _ = await relay.command("events", "--type", "AdminDelete", "--json")
     assert json.loads(out)["reason"] == "by order"
+
+
+async def test_events_are_followed_over_a_restart(
+    start_relay: StartRelay, sink_port: OpenSink
+) -> None:
+    """Takes 10 s until the reader looks where the relay is now. It was silent from then on."""
+    _, port = await sink_port()
+    relay = await start_relay(CLIENT + RELAY.format(port=port))
+    environment = {**os.environ, "POSTROAD_STATE": str(relay.state)}
+    words = ("events", "--follow", "--json", "--type", "accepted")
+    async with started(*words, environment=environment) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        async with asyncio.timeout(patient(60)):
+            for number in (1, 2):
+                if number == 2:
+                    assert await relay.stop() == 0
+                    await relay.start()
+                await Source(relay.port()).send(number)
+                told = [json.loads(await process.stdout.readline()) for _ in range(number)]
+                assert len({event["queue_id"] for event in told}) == number
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+    assert b"waiting for it" in err
+    assert b"the relay answers again" in err
 
 
 async def test_an_empty_configuration_is_told_at_the_start(start_relay: StartRelay) -> None:

@@ -22,7 +22,7 @@ from postroad.spool.agreement import (
     SiteRecords,
 )
 from postroad.spool.backlog import Backlog, Counts
-from postroad.spool.event import Event, EventType
+from postroad.spool.event import Event, EventType, HistoryPosition
 from postroad.spool.ids import RecordId
 from postroad.spool.interface import (
     BodyWriter,
@@ -134,8 +134,9 @@ class _Events:
         since: datetime | None = None,
         types: frozenset[EventType] | None = None,
         follow: bool = False,
+        position: HistoryPosition | None = None,
     ) -> AsyncIterator[Event]:
-        return self._reader.read(since=since, types=types, follow=follow)
+        return self._reader.read(since=since, types=types, follow=follow, position=position)
 
 
 class _Orders:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from postroad.spool.event import Event, EventType
+from postroad.spool.event import Event, EventType, HistoryPosition
 from postroad.spool.record import QueuedRecipient
 from postroad.spool.selection import Selection
 
@@ -312,8 +312,9 @@ class Events(Protocol):
         since: datetime | None = None,
         types: frozenset[EventType] | None = None,
         follow: bool = False,
+        position: HistoryPosition | None = None,
     ) -> AsyncIterator[Event]:
-        """Yield stored events in order; with `follow`, go on with new ones."""
+        """Yield stored events in order, from `position` on; with `follow`, new ones too."""
 
 
 def named_site(*parts: str) -> str:

@@ -8,6 +8,7 @@ mail.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -81,6 +82,14 @@ class Event:
     relay: str = ""  # the Relay of the message, namespace/name
     delay: float = 0.0  # seconds since the message was accepted
     left_out: int = 0  # similar Rejections before this one that were not written
+
+
+@dataclass(slots=True)
+class HistoryPosition:
+    """How far a reader of the history has come, for the next reader."""
+
+    after: int = 0
+    unsettled: list[Event] = field(default_factory=list)  # read, and perhaps not the next in time
 
 
 def record_event(

@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import json
+import random
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from postroad.cli.errors import CommandError
 from postroad.cli.queue.selection import read_queue_id
 from postroad.cli.target.connect import open_cluster
 from postroad.cli.target.options import Where
@@ -19,7 +21,8 @@ from postroad.cli.terminal.options import JsonFlag
 from postroad.cli.terminal.output import print_json, short, stamp
 from postroad.cli.terminal.values import duration, listed, wrong
 from postroad.mail.visible import visible
-from postroad.spool.event import Event, EventType
+from postroad.process.background.backoff import Backoff
+from postroad.spool.event import Event, EventType, HistoryPosition
 from postroad.spool.ids import arrival_of
 
 _STYLES = {
@@ -32,6 +35,8 @@ _STYLES = {
     EventType.HELD: "yellow",
     EventType.DELAYED: "yellow",
 }
+_AWAY = timedelta(minutes=5)  # so long a relay may be away while its events are followed
+_BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=5))
 _LATEST = timedelta(seconds=2)  # processes write ten batches a second: no event is older than this
 
 
@@ -104,18 +109,60 @@ async def _print(
 ) -> None:
     console = Console(highlight=False)
     shown = 0
-    async with open_cluster(cluster) as spool:
-        history = spool.events.read(since=since, types=types, follow=follow)
-        async for event in history if follow else in_order(history):
-            if queue_id is not None and event.queue_id != queue_id:
-                continue
-            shown += 1
-            if as_json:
-                print_json(_row(event))
-            else:
-                console.print(line(event), soft_wrap=True)
+    if follow:
+        history = _followed(cluster, since, types)
+    else:
+        history = in_order(_stored(cluster, since, types))
+    async for event in history:
+        if queue_id is not None and event.queue_id != queue_id:
+            continue
+        shown += 1
+        if as_json:
+            print_json(_row(event))
+        else:
+            console.print(line(event), soft_wrap=True)
     if not shown and not as_json:
         print(_nothing(queue_id, since, types))
+
+
+async def _stored(
+    cluster: Where, since: datetime, types: frozenset[EventType] | None
+) -> AsyncIterator[Event]:
+    async with open_cluster(cluster) as spool:
+        async for event in spool.events.read(since=since, types=types):
+            yield event
+
+
+async def _followed(
+    cluster: Where, since: datetime, types: frozenset[EventType] | None
+) -> AsyncIterator[Event]:
+    """
+    Yield events, and go on with new ones where this was left when the relay was away for a while.
+
+    It may be somewhere else then: `up` has another port at each start. CommandError if it is away
+    for too long.
+    """
+    loop = asyncio.get_running_loop()
+    position = HistoryPosition()
+    failures, patient_until = 0, float("-inf")  # the first time it has to be there
+    while True:
+        try:
+            async with open_cluster(cluster) as spool:
+                if failures:
+                    typer.echo("postroad: the relay answers again", err=True)
+                failures, patient_until = 0, float("inf")
+                async for event in spool.events.read(
+                    since=since, types=types, follow=True, position=position
+                ):
+                    yield event
+        except CommandError as error:
+            if loop.time() > patient_until:
+                raise
+            if not failures:
+                patient_until = loop.time() + _AWAY.total_seconds()
+                typer.echo(f"postroad: {error}; waiting for it", err=True)
+            failures += 1
+        await asyncio.sleep(_BACKOFF.seconds(failures, random))
 
 
 def _nothing(queue_id: str | None, since: datetime, types: frozenset[EventType] | None) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from postroad.spool.agreement import ConfigState, Order, SessionInfo, SiteKind, SiteView
 from postroad.spool.errors import SpoolFull
-from postroad.spool.event import Event, EventType
+from postroad.spool.event import Event, EventType, HistoryPosition
 from postroad.spool.wire.payload import LARGEST_VALUE
 
 
@@ -311,13 +311,13 @@ class MemoryEvents:
         since: datetime | None = None,
         types: frozenset[EventType] | None = None,
         follow: bool = False,
+        position: HistoryPosition | None = None,
     ) -> AsyncIterator[Event]:
         """Yield events in order; with `follow`, go on with new ones."""
-        position = 0
+        position, events = position or HistoryPosition(), self._shared.events
         while True:
-            while position < len(self._shared.events):
-                event = self._shared.events[position]
-                position += 1
+            while position.after < len(events):
+                event, position.after = events[position.after], position.after + 1
                 if (since is None or event.at >= since) and (types is None or event.type in types):
                     yield event
             if not follow:

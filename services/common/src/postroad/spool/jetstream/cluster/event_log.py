@@ -14,7 +14,6 @@ import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
-from itertools import islice
 
 import nats.errors
 import nats.js.errors
@@ -22,7 +21,7 @@ import nats.js.errors
 from postroad.process.background.backoff import Backoff
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import RecordCorrupt, SpoolUnavailable
-from postroad.spool.event import Event, EventType
+from postroad.spool.event import Event, EventType, HistoryPosition
 from postroad.spool.jetstream.nats import direct_get
 from postroad.spool.jetstream.nats.direct_get import Link, StoredMessage
 from postroad.spool.metrics import EVENTS_DROPPED, INTERNAL_ERRORS
@@ -47,6 +46,7 @@ _CLOSING = timedelta(seconds=3)
 
 _LOOKS_EVERY = timedelta(milliseconds=200)
 _BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=5))  # of a reader that follows
+_PATIENCE = timedelta(seconds=10)  # of such a reader; then its servers may be somewhere else
 # Batches of different processes are stored up to 100 ms late and in any order. So the last events
 # of a page are sorted together with the next page. Clocks differ, so a reader begins a minute
 # earlier.
@@ -105,26 +105,29 @@ class JetStreamEvents:
         since: datetime | None = None,
         types: frozenset[EventType] | None = None,
         follow: bool = False,
+        position: HistoryPosition | None = None,
     ) -> AsyncIterator[Event]:
         """
         Yield stored events in order of time; with `follow`, go on with new ones.
 
-        Raises SpoolUnavailable, or waits instead with `follow`.
+        With a `position` that an earlier reader has left, go on from there. Raises
+        SpoolUnavailable, with `follow` after ten seconds.
         """
         subject = f"{SUBJECT}{next(iter(types))}" if types and len(types) == 1 else f"{SUBJECT}>"
         start = since - _CLOCKS_DIFFER if since else None
-        after = 0
-        unsettled: list[Event] = []
+        position = position or HistoryPosition()
+        unsettled = position.unsettled
         while True:
-            found = await self._page(subject, after=after, since=start, patient=follow)
+            found = await self._page(subject, after=position.after, since=start, patient=follow)
             for message in found.messages:
-                after = message.sequence
+                position.after = message.sequence
                 unsettled += _wanted(message, since, types)
             unsettled.sort(key=lambda event: event.at)
             count = _settled(unsettled) if found.pending else len(unsettled)
-            for event in islice(unsettled, count):
-                yield event
+            settled = unsettled[:count]
             del unsettled[:count]
+            for event in settled:
+                yield event
             if not found.pending:
                 if not follow:
                     return
@@ -134,11 +137,13 @@ class JetStreamEvents:
         self, subject: str, *, after: int, since: datetime | None, patient: bool
     ) -> direct_get.Page:
         failures = 0
+        loop = asyncio.get_running_loop()
+        until = loop.time() + (_PATIENCE.total_seconds() if patient else 0)
         while True:
             try:
                 return await direct_get.page(self._link, STREAM, subject, after=after, since=since)
             except SpoolUnavailable:
-                if not patient:
+                if loop.time() >= until:
                     raise
             failures += 1
             await asyncio.sleep(_BACKOFF.seconds(failures, random))
