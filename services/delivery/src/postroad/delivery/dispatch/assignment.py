@@ -100,7 +100,7 @@ class SiteAssignment:
         if undecided and record.hold is None and order is None:
             self._settler.unread(leased, self._wait(record, None))
             return
-        if record.hold is None and order is None and self.renewal.waits(leased):
+        if record.hold is None and order is None and self._is_early(leased):
             return
         if egress_path is None or record.hold is not None or order is not None:
             self._parking.came(leased)
@@ -115,6 +115,14 @@ class SiteAssignment:
             self._tasks.spawn(self._look_for_route(leased, egress_path))
         else:
             self._ask_for_route(leased, egress_path)
+
+    def _is_early(self, leased: LeasedRecord) -> bool:
+        """Keep a record that waits for a newer configuration, or put it off if many wait so."""
+        if not self.renewal.is_early(leased):
+            return False
+        if not self.renewal.keep(leased):
+            self._settler.unread(leased, self._wait(leased.record, None))
+        return True
 
     def _is_coming(self, leased: LeasedRecord, order: Order | None) -> bool:
         """Delete new mail that has to wait, or let it wait; False if its time has come."""

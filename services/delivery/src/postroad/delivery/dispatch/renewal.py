@@ -22,9 +22,17 @@ from postroad.delivery.sites.total import SiteTotal
 from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.policy.model import EgressPath
 from postroad.policy.snapshot import Snapshot
+from postroad.spool.errors import SpoolError
 from postroad.spool.interface import LeasedRecord
+from postroad.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 PATIENCE = timedelta(seconds=10)
+DOUBT = timedelta(seconds=3)  # longer than an edit takes to come, and than a server lags
+_LEAP = 1000  # edits, more than come while a record is on its way
+_SHARE = 3  # early records take at most a third of the places
+_ASKS_EVERY = 1.0  # seconds
 
 
 class EarlyRecords:
@@ -33,40 +41,73 @@ class EarlyRecords:
 
     Each process reads a configuration at its own moment. By an older one such a record might have
     no route, or go back to the pool that it came from. It waits for the newer one, but no longer
-    than `PATIENCE`: after a restore, generations may begin anew. Times are seconds.
+    than `PATIENCE`. Times are seconds.
 
     It waits in memory, with its lease. The newer configuration mostly comes within milliseconds,
     and to put a record off costs two writes and five seconds at least.
+
+    A record may name a configuration that does not exist: after a restore generations begin anew,
+    and who accepts mail may write any number. So a record in doubt leaves as soon as the publisher
+    has been heard to know no such generation, after `DOUBT`. `places` is how many may wait.
     """
 
-    def __init__(self) -> None:
-        self._waiting: list[LeasedRecord] = []
-        self._since = 0.0
-        self._given_up = 0  # the generation that did not come
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._waiting: list[tuple[LeasedRecord, float]] = []
+        self._passed: dict[int, LeasedRecord] = {}  # they wait no longer
+        self._known = 0  # the generation that was published when it was last asked for
+        self._asked = float("-inf")
 
-    def waits(self, leased: LeasedRecord, generation: int, now: float) -> bool:
-        """Keep a record if it must wait for a configuration; return whether it does."""
-        if leased.record.generation <= max(generation, self._given_up):
+    def concerns(self, leased: LeasedRecord, generation: int) -> bool:
+        """Whether a record has to wait for a newer configuration than `generation`."""
+        if self._passed.pop(id(leased), None) is not None:
             return False
-        if not self._waiting:
-            self._since = now
-        self._waiting.append(leased)
+        newer = leased.record.generation
+        return generation < newer <= max(generation, self._known) + _LEAP
+
+    def keep(self, leased: LeasedRecord, now: float) -> bool:
+        """Let a record wait that this concerns; return False if too many wait already."""
+        if sum(each.places for each, _ in self._waiting) >= self._places:
+            return False
+        self._waiting.append((leased, now))
         return True
+
+    def in_doubt(self, now: float) -> bool:
+        """Whether to ask which generation is published: some record has waited for long."""
+        doubt = DOUBT.total_seconds()
+        return any(
+            now - since >= doubt and self._asked - since < doubt and self._is_unknown(each)
+            for each, since in self._waiting
+        )
+
+    def hear(self, generation: int, asked: float) -> None:
+        """Note which generation is published, as of a question at the time `asked`."""
+        self._known, self._asked = generation, asked
 
     def due(self, generation: int, now: float) -> list[LeasedRecord]:
         """Take out the records that wait no longer."""
-        if self._waiting and now - self._since >= PATIENCE.total_seconds():
-            newest = max(each.record.generation for each in self._waiting)
-            self._given_up = max(self._given_up, newest)
-        known = max(generation, self._given_up)
-        return self.withdraw(lambda each: each.record.generation <= known)
+        since_when = {id(each): since for each, since in self._waiting}
+
+        def leaves(each: LeasedRecord) -> bool:
+            since = since_when[id(each)]
+            unreal = self._is_unknown(each) and self._asked - since >= DOUBT.total_seconds()
+            late = now - since >= PATIENCE.total_seconds()
+            return unreal or late or each.record.generation <= generation
+
+        leaving = self.withdraw(leaves)
+        self._passed = {id(each): each for each in leaving}
+        return leaving
 
     def withdraw(self, leaves: Callable[[LeasedRecord], bool]) -> list[LeasedRecord]:
         """Take out the records that leave."""
-        leaving = [each for each in self._waiting if leaves(each)]
+        leaving = [each for each, _ in self._waiting if leaves(each)]
         if leaving:
-            self._waiting = [each for each in self._waiting if not leaves(each)]
+            gone = {id(each) for each in leaving}
+            self._waiting = [each for each in self._waiting if id(each[0]) not in gone]
         return leaving
+
+    def _is_unknown(self, leased: LeasedRecord) -> bool:
+        return leased.record.generation > self._known
 
 
 class Renewal:
@@ -94,7 +135,7 @@ class Renewal:
         self._begin_again = begin_again
         self._heeded: Snapshot | None = None
         self._leaving: deque[LeasedRecord] = deque()
-        self.early = EarlyRecords()
+        self.early = EarlyRecords(max(1, context.in_hand // _SHARE))
 
     async def begin(self, snapshot: Snapshot | None) -> None:
         """Apply the first configuration, before any mail is taken."""
@@ -130,9 +171,29 @@ class Renewal:
         self._sites.renew({path.name: path.limits for path in paths})
         return meeting
 
-    def waits(self, leased: LeasedRecord) -> bool:
-        """Keep a record if it must wait for a newer configuration; return whether it does."""
-        return self.early.waits(leased, self._generation, asyncio.get_running_loop().time())
+    def is_early(self, leased: LeasedRecord) -> bool:
+        """Whether a record has to wait for a newer configuration."""
+        return self.early.concerns(leased, self._generation)
+
+    def keep(self, leased: LeasedRecord) -> bool:
+        """Let an early record wait; return False if too many wait already."""
+        return self.early.keep(leased, asyncio.get_running_loop().time())
+
+    async def ask(self) -> None:
+        """Ask which configuration is published whenever a record names one that does not come."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(_ASKS_EVERY)
+            asked = clock()
+            if not self.early.in_doubt(asked):
+                continue
+            try:
+                last = await self._context.spool.config.last()
+            except SpoolError as error:
+                log.debug("the published configuration is not known", error=str(error))
+                continue
+            self.early.hear(last.generation if last is not None else 0, asked)
+            self.go_on()
 
     def go_on(self) -> None:
         """Begin with the records that left a room, or wait for no newer configuration any more."""

@@ -50,6 +50,7 @@ class Worker:
         self._context.consumer.on_held(lambda reason: metrics.HELD.labels(reason.lower()).inc())
         self._tasks.keep(self._housekeep)
         self._tasks.keep(self._follow)
+        self._tasks.keep(self._renewal.ask)
         self._tasks.keep(self._dispatcher.sharing.run)
         async for leased in self._context.consumer:
             self._settler.took()
