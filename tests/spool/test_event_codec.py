@@ -47,7 +47,7 @@ def test_text_that_is_no_unicode_is_stored_with_replacements() -> None:
     assert event.recipients == ("?@x",)
 
 
-@pytest.mark.parametrize("at", [2**55, -(2**55), 2**63 - 1])
+@pytest.mark.parametrize("at", [2**53, -(2**53), 2**63 - 1])
 def test_an_event_of_an_impossible_time_is_corrupt(at: int) -> None:
     """Whoever may add to the history could keep all others from reading it."""
     batch = event_pb2.EventBatch()

@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_FARTHEST = 2**55  # microseconds, a thousand years
+# Microseconds, 285 years. The servers count lives of messages, and times of schedules, in
+# nanoseconds of 63 bits. A life that is too long for that is refused, however often it is tried.
+_FARTHEST = 2**53
 
 
 def microseconds(moment: datetime) -> int:
