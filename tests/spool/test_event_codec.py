@@ -47,6 +47,15 @@ def test_text_that_is_no_unicode_is_stored_with_replacements() -> None:
     assert event.recipients == ("?@x",)
 
 
+@pytest.mark.parametrize("delay", [float("nan"), float("inf"), float("-inf")])
+def test_an_event_with_a_delay_that_no_json_has_is_corrupt(delay: float) -> None:
+    """`postroad events --json` wrote lines that no other program could read."""
+    batch = event_pb2.EventBatch()
+    batch.events.add(type=EventType.RECEPTION, at_us=1, delay=delay)
+    with pytest.raises(RecordCorrupt):
+        list(decode_events(batch.SerializeToString()))
+
+
 @pytest.mark.parametrize("at", [2**53, -(2**53), 2**63 - 1])
 def test_an_event_of_an_impossible_time_is_corrupt(at: int) -> None:
     """Whoever may add to the history could keep all others from reading it."""

@@ -119,6 +119,17 @@ async def test_what_is_given_back_does_not_make_a_false_count_true(
     assert await ingress.usage.used("k", since=since - LATER) == 1_000_000
 
 
+async def test_the_operator_removes_what_was_stored_without_an_end(
+    servers: Servers, ingress: JetStreamSpool
+) -> None:
+    since, end = (datetime.now(UTC) + days * PERIOD for days in (-1, 1))
+    await count_falsely(servers, "k")
+    said = await servers.ask("operator", "$JS.API.STREAM.PURGE.KV_quotas")
+    assert said["purged"] == 1
+    lease = await ingress.usage.lease("k", amount=1, maximum=1, since=since, expires=end)
+    assert lease == 1
+
+
 async def test_nobody_is_shut_out_before_a_login_has_failed(
     servers: Servers, ingress: JetStreamSpool
 ) -> None:

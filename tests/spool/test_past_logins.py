@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,7 +11,7 @@ from nats.js.errors import NotFoundError
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.directories import past_logins
 from postroad.spool.jetstream.directories.past_logins import JetStreamPastLogins
-from postroad.spool.jetstream.nats.direct_get import Link
+from postroad.spool.jetstream.nats.direct_get import Link, StoredMessage
 from postroad.spool.jetstream.nats.key_value import Bucket
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
@@ -71,6 +72,24 @@ async def test_a_restart_of_all_writes_nothing_again_but_what_is_some_days_old(
             await asyncio.sleep(0.02)
             message = await link.jetstream.get_last_msg("KV_quotas", f"$KV.quotas.login.{KEY}")
     await restarted.close()
+
+
+async def test_a_note_that_was_stored_without_an_end_ends(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write notes could open a network to guesses of a name for good."""
+    await link.jetstream.publish(f"$KV.quotas.login.{KEY}", b"1")
+    notes, get = JetStreamPastLogins(Bucket(link, "quotas")), Bucket.get
+    assert await notes.noted(KEY)
+
+    async def older(bucket: Bucket, key: str) -> StoredMessage | None:
+        message = await get(bucket, key)
+        return (
+            replace(message, stored_at=message.stored_at - timedelta(days=30)) if message else None
+        )
+
+    monkeypatch.setattr(Bucket, "get", older)
+    assert not await notes.noted(KEY)
 
 
 async def test_what_cannot_be_noted_is_noted_after_the_next_login(

@@ -5,6 +5,7 @@ Texts from peers may have octets that are not UTF-8 (as surrogates). They are wr
 replacement characters, because the history is for people.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
@@ -59,7 +60,7 @@ def decode_events(data: bytes) -> Iterator[Event]:
             try:
                 event = _event(stored)
             except ValueError as error:
-                raise RecordCorrupt("an event with an impossible time") from error
+                raise RecordCorrupt("an event with an impossible time or delay") from error
             yield event
 
 
@@ -92,6 +93,8 @@ def _fill(stored: event_pb2.Event, event: Event) -> None:
 
 
 def _event(stored: event_pb2.Event) -> Event:
+    if not math.isfinite(stored.delay):
+        raise ValueError("a delay without an end")  # JSON has no such number
     texts = {name: getattr(stored, name) for name in _TEXTS}
     kind = _TYPES[stored.type]
     if kind in _OF_CLIENTS and texts["host"]:

@@ -46,8 +46,9 @@ class JetStreamPastLogins:
         self._tasks.spawn(self._note_quietly(key))
 
     async def noted(self, key: str) -> bool:
-        """Whether there is a note."""
-        return await self._written(key) is not None
+        """Whether there is a note; one that was stored without an end ends like all others."""
+        written = await self._written(key)
+        return written is not None and datetime.now(UTC) - written < _LIFETIME
 
     async def close(self) -> None:
         """Cancel the writing of notes."""
