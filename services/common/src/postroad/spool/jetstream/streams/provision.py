@@ -132,9 +132,10 @@ async def _ensure(js: JetStreamContext, wanted: StreamConfig) -> None:
     except NotFoundError:
         info = await js.add_stream(wanted)
     else:
+        denied = wanted.deny_delete or info.config.deny_delete  # which cannot be taken back
+        wanted = wanted.evolve(deny_delete=denied)
         if _differing(info.config, wanted):
-            denied = wanted.deny_delete or info.config.deny_delete  # which cannot be taken back
-            info = await js.update_stream(wanted.evolve(deny_delete=denied))
+            info = await js.update_stream(wanted)
     differing = _differing(info.config, wanted)
     if differing:
         # The server may accept a configuration and silently make another one of it.
