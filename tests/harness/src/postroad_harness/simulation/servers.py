@@ -209,7 +209,7 @@ class SimulatedServers:
         now = self._network.time()
         pull = Pull(link, reply, said["batch"], now + said["expires"] / 1e9, now)
         consumer.pulls.append(pull)
-        self._look_after(consumer, pull, said["idle_heartbeat"] / 1e9)
+        self._look_after(consumer, pull, said.get("idle_heartbeat", float("inf")) / 1e9)
         self._pump_soon()
 
     def _look_after(self, consumer: Consumer, pull: Pull, beat: float) -> None:
