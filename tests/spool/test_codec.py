@@ -92,7 +92,7 @@ record_fields: dict[str, Any] = {
     "ret": st.none() | st.sampled_from(Ret),
     "envid": st.none() | text.filter(bool),
     "traffic_class": st.sampled_from(TrafficClass),
-    "pool": text.filter(bool),
+    "pool": st.from_regex(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True),
     "site": text,
     "trace": st.binary(max_size=40),
     "content": st.binary(max_size=40) | blobs,
