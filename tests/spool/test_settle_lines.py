@@ -11,6 +11,7 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Put, Ready
 from postroad.spool.jetstream.consume.settle import Settling
+from postroad.spool.jetstream.timings import Timings
 from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.testing.patience import patient
 from postroad.testing.queue.queued_mail import now, record
@@ -38,6 +39,7 @@ async def test_a_full_disk_is_told_of_by_some_lines_and_not_by_each_record() -> 
         body_ends=unused,
         events=unused,
         capacity=SimpleNamespace(exhausted=False),
+        timings=Timings(),
     )
     flow: Any = SimpleNamespace(hand=unused)
     settling = Settling(tools, flow, unused)

@@ -20,6 +20,7 @@ from postroad.spool.ids import RecordId, shard_of
 from postroad.spool.interface import LeasedRecord, Put, Queued, StoreAck
 from postroad.spool.jetstream.bodies.ends import BodyEnds
 from postroad.spool.jetstream.bodies.store import LARGE_WHEN_WAITING, Blobs
+from postroad.spool.jetstream.bodies.streams import BodyStreams
 from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.ended import EndedMail
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
@@ -82,12 +83,15 @@ class _BodyEnds:
 class _Bodies:
     """Bodies of the memory store, for settling."""
 
-    async def moved_out(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
+    async def moved_out(
+        self, record: QueueRecord, shard: int, *, lifetime: timedelta
+    ) -> QueueRecord:
+        assert shard == record.record_id.shard
         content = record.content
         assert isinstance(content, BlobRef) or len(content) <= LARGE_WHEN_WAITING, str(lifetime)
         return record
 
-    async def renewed(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
+    async def renewed(self, record: QueueRecord, _: int, *, lifetime: timedelta) -> QueueRecord:
         assert lifetime, "bodies of the memory store live until they are deleted"
         return record
 
@@ -197,6 +201,7 @@ class SimulatedSpool(MemorySpool):
             publisher=self._publisher,
             blobs=cast(Blobs, _Bodies()),
             body_ends=cast(BodyEnds, _BodyEnds(self.store)),
+            body_streams=BodyStreams(self._requests, LAYOUT),
             events=cast(JetStreamEvents, self.events),
             orders=self.orders,
             ended=cast(EndedMail, _NothingEnded()),

@@ -44,7 +44,7 @@ class _AcknowledgesFirst(Settling):
     ) -> bool:
         await self._acknowledge(key, record)
         if puts:
-            await self._put(key, record, puts, is_lost)
+            await self._put(key, record, puts, is_lost, gives_back=False)
         self._hand.finish(key)
         for event in events:
             self._events.add(event)

@@ -19,6 +19,7 @@ from postroad.spool.interface import BodyWriter, Put, StoreAck
 from postroad.spool.jetstream.bodies.abandoned import AbandonedBodies
 from postroad.spool.jetstream.bodies.ends import BodyEnds
 from postroad.spool.jetstream.bodies.store import Blobs
+from postroad.spool.jetstream.bodies.streams import BodyStreams
 from postroad.spool.jetstream.bodies.unfinished import UnfinishedBodies
 from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.config import JetStreamConfig
@@ -258,6 +259,7 @@ class JetStreamSpool:
                 requests=self._requests,
                 gathering=self._options.timings.gathering,
             ),
+            body_streams=BodyStreams(self._requests, self.layout),
             events=self._events,
             orders=self._orders,
             ended=EndedMail(self._link),

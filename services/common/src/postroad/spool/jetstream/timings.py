@@ -22,3 +22,4 @@ class Timings:
     refusing: timedelta = timedelta(seconds=15)  # of failed publishes until a stream "refuses"
     refusing_tried_again: timedelta = timedelta(seconds=30)  # with one message of new mail
     abandoned: timedelta = timedelta(hours=1)  # until an unfinished body counts as abandoned
+    unstored: timedelta = timedelta(minutes=5)  # of failed settles until a record is given back

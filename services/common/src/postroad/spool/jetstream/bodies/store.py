@@ -114,12 +114,14 @@ class Blobs:
         """Delete a body's chunks; SpoolError when that is not certain."""
         await delete_body(self._requests, blob)
 
-    async def moved_out(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
-        """Return the record with a large inline body moved to the blob store, before it waits."""
+    async def moved_out(
+        self, record: QueueRecord, shard: int, *, lifetime: timedelta
+    ) -> QueueRecord:
+        """Return the record with a large inline body moved to a shard's bodies, before it waits."""
         content = record.content
         if isinstance(content, BlobRef) or len(content) <= LARGE_WHEN_WAITING:
             return record
-        writer = self.writer(record.record_id.shard, lifetime=lifetime)
+        writer = self.writer(shard, lifetime=lifetime)
         try:
             await writer.write(content)
             blob = await writer.finish(destinations=1)
@@ -128,11 +130,11 @@ class Blobs:
             raise
         return replace(record, content=blob, header=header_block(content))
 
-    async def renewed(self, record: QueueRecord, *, lifetime: timedelta) -> QueueRecord:
-        """Return the record with a copy of its body; unchanged if the body cannot be read."""
+    async def renewed(self, record: QueueRecord, shard: int, *, lifetime: timedelta) -> QueueRecord:
+        """Return it with a copy of its body in a shard; unchanged if the body cannot be read."""
         content = record.content
         assert isinstance(content, BlobRef)
-        writer = self.writer(record.record_id.shard, lifetime=lifetime)
+        writer = self.writer(shard, lifetime=lifetime)
         try:
             async for chunk in self.read(content):
                 await writer.write(chunk)

@@ -29,6 +29,7 @@ from postroad.spool.jetstream.consume.poison.suspects import (
     is_unreadable,
     put_on_hold,
     record_of,
+    unreadable_of,
 )
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
@@ -60,6 +61,7 @@ class Arrivals:
     ) -> None:
         self._membership = tools.membership
         self._ended = tools.ended
+        self._body_streams = tools.body_streams
         self._orders = tools.orders
         self._acknowledger = acknowledger
         self._open_elsewhere = open_elsewhere
@@ -110,7 +112,8 @@ class Arrivals:
             or delivered.replaces is not None
             or self._ended.may_name(record, delivered.pull.made_at)
         )
-        if others or delivered.again or delivered.follows:
+        doubtful = not self._body_streams.know(record)
+        if others or doubtful or delivered.again or delivered.follows:
             self._tasks.spawn(self._look_first(leased, delivered))
         else:
             self._line_up(leased)
@@ -182,9 +185,11 @@ class Arrivals:
     # ------------------------------------------------------------ repetitions
 
     async def _look_first(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> None:
-        """Queue a record if it is no repetition; see `publish.succession`."""
+        """Queue a record if it is no repetition, and its body may be there; see `succession`."""
         key = leased.key
         try:
+            if not await self._body_streams.look_for(leased.record):
+                leased.leave(unreadable_of(delivered, "its body is in a stream that there is not"))
             if delivered.replaces is not None:
                 await self._succession.end_replaced(delivered.replaces)
             again, waited = delivered.again, delivered.waited

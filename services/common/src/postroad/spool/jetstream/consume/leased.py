@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from postroad.spool.agreement import Orders
 from postroad.spool.jetstream.bodies.ends import BodyEnds
 from postroad.spool.jetstream.bodies.store import Blobs
+from postroad.spool.jetstream.bodies.streams import BodyStreams
 from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.ended import EndedMail
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
@@ -30,6 +31,7 @@ class ConsumerContext:
     publisher: Publisher
     blobs: Blobs
     body_ends: BodyEnds
+    body_streams: BodyStreams
     events: JetStreamEvents
     orders: Orders
     ended: EndedMail

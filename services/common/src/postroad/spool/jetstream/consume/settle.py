@@ -5,9 +5,11 @@ First it publishes what follows and waits for the acknowledgement. Then it ackno
 and waits for the reply. Only then it writes events and deletes a body. If a step fails, it is
 repeated under an extended lease until it succeeds; the delivery attempt is not repeated.
 
-There are two exceptions. If storage is full, or the disk nearly full, a record that would only be
+There are exceptions. If storage is full, or the disk nearly full, a record that would only be
 put off is given back unchanged for a while: it must not wait in hand for room that only delivered
 mail can make. A record that is too large for the server, even without its body, is given back too.
+So is one whose results cannot be stored for minutes, unless a recipient got the mail: other mail
+needs its places, and it is attempted again later.
 
 A record is acknowledged through the consumer that delivered it. A restart of the servers loses that
 consumer, and a process that has left the lane, or stops, makes no new one. Then the record is ended
@@ -15,13 +17,21 @@ without it (`Succession.end`), so that the lane's next owner does not deliver it
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from postroad.spool.errors import ClaimLost, LeaseLost, RecordTooLarge, SpoolError, SpoolFull
-from postroad.spool.event import Event
+from postroad.spool.errors import (
+    ClaimLost,
+    LeaseLost,
+    RecordTooLarge,
+    SpoolError,
+    SpoolFull,
+    SpoolUnavailable,
+)
+from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Put, Ready
 from postroad.spool.jetstream.bodies.lifetime import outlives_body
 from postroad.spool.jetstream.consume.flow_control import FlowControl
@@ -55,6 +65,7 @@ class Settling:
         self._body_ends = tools.body_ends
         self._events = tools.events
         self._capacity = tools.capacity
+        self._patience = tools.timings.unstored.total_seconds()
         self._lines = LineLimit()  # of a full disk each record in hand would tell, again and again
 
     async def settle(
@@ -73,11 +84,12 @@ class Settling:
         """
         if puts:
             try:
-                await self._put(key, record, puts, is_lost)
-            except (SpoolFull, RecordTooLarge) as error:
-                await self._return(key, record, error)
-                return False
+                delivers = any(event.type is EventType.DELIVERY for event in events)
+                await self._put(key, record, puts, is_lost, gives_back=not delivers)
             except LeaseLost:
+                return False
+            except SpoolError as error:
+                await self._return(key, record, error)
                 return False
         self._flow.vacate(key)
         heard = await self._acknowledge(key, record)
@@ -132,19 +144,24 @@ class Settling:
         record: QueueRecord,
         puts: Sequence[Put],
         is_lost: Callable[[], Awaitable[bool]],
+        *,
+        gives_back: bool,
     ) -> None:
         """
         Store the puts, repeatedly if need be.
 
         Raises SpoolFull if the record can stay as it was, RecordTooLarge if the server refuses the
-        puts even without their bodies, and LeaseLost if the record was lost between two tries.
+        puts even without their bodies, and LeaseLost if the record was lost between two tries. If
+        it `gives_back` the record, raises after some minutes whatever the queue says.
         """
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + (self._patience if gives_back else math.inf)
         ready, slim_all = list(puts), False
         while True:
             if self._capacity.exhausted and _only_postpones(record, puts):
                 raise SpoolFull("the disk is nearly full")
             try:
-                ready = [await self._slim(record, put, always=slim_all) for put in ready]
+                ready = [await self._slim(key, record, put, always=slim_all) for put in ready]
                 await self._publisher.publish(ready, timeout=_PUBLISH_TIMEOUT, origin=key)
                 return
             except ClaimLost:
@@ -156,12 +173,14 @@ class Settling:
             except SpoolError as error:
                 if isinstance(error, SpoolFull) and _only_postpones(record, puts):
                     raise
+                if loop.time() >= latest:
+                    raise
                 self._warn("what follows of a record cannot be stored yet", record, error)
                 await asyncio.sleep(_RETRY_PAUSE)
                 if await is_lost():
                     raise LeaseLost(str(record.record_id)) from error
 
-    async def _slim(self, former: QueueRecord, put: Put, *, always: bool) -> Put:
+    async def _slim(self, key: Key, former: QueueRecord, put: Put, *, always: bool) -> Put:
         """
         Return a waiting put without a large inline body, as the server copies a schedule.
 
@@ -172,9 +191,9 @@ class Settling:
             return put
         lifetime = max(put.record.deadline - datetime.now(UTC), timedelta(hours=1))
         if outlives_body(put.record, put.place) and put.record.content == former.content:
-            record = await self._blobs.renewed(put.record, lifetime=lifetime)
+            record = await self._blobs.renewed(put.record, key.shard, lifetime=lifetime)
         else:
-            record = await self._blobs.moved_out(put.record, lifetime=lifetime)
+            record = await self._blobs.moved_out(put.record, key.shard, lifetime=lifetime)
         return replace(put, record=record) if record is not put.record else put
 
     async def _acknowledge(self, key: Key, record: QueueRecord) -> bool:
@@ -202,6 +221,8 @@ class Settling:
         """Give a record back unchanged for a while: longer each time."""
         if isinstance(why, SpoolFull):
             self._warn("storage is full: a record is given back", record, why)
+        elif isinstance(why, SpoolUnavailable):
+            self._warn("what follows cannot be stored: a record is given back", record, why)
         else:
             cause = "what follows of a record cannot be stored: it is given back as it was"
             log.error(cause, record_id=str(record.record_id), error=str(why))

@@ -130,7 +130,7 @@ class Strays:
         key = Key(QueueStream.INTAKE, shard, message.sequence)
         record = unreadable(message.subject, key, message.data, now=message.stored_at)
         put = put_on_hold(record, UNREADABLE, now)
-        slim = await tools.blobs.moved_out(put.record, lifetime=HOLD_LIMIT)
+        slim = await tools.blobs.moved_out(put.record, shard, lifetime=HOLD_LIMIT)
         await tools.publisher.publish([replace(put, record=slim)], timeout=_TIMEOUT, origin=key)
         await self._delete(key)
         log.error(

@@ -69,14 +69,21 @@ def record_of(delivered: Delivered) -> QueueRecord:
         if not is_plain(delivered.message.subject):
             raise RecordCorrupt("a subject under which no record is stored")
         record = decode(delivered.message.data, intake=delivered.key.intake)
+        if record.record_id.shard != delivered.key.shard:
+            raise RecordCorrupt("a record of another shard")
         if record.chosen_site is not None and delivered.key.stream is QueueStream.INTAKE:
             # Who accepts mail has no say about hosts, which may be those of other mail, too.
             raise RecordCorrupt("new mail with a chosen site")
     except RecordCorrupt as error:
-        log.error("a record cannot be read and is held", error=str(error))
-        message = delivered.message
-        return unreadable(message.subject, delivered.key, message.data, now=datetime.now(UTC))
+        return unreadable_of(delivered, str(error))
     return record
+
+
+def unreadable_of(delivered: Delivered, why: str) -> QueueRecord:
+    """Return what stands for a record that was delivered, and tell why."""
+    log.error("a record cannot be read and is held", error=why)
+    message = delivered.message
+    return unreadable(message.subject, delivered.key, message.data, now=datetime.now(UTC))
 
 
 def unreadable(subject: str, key: Key, content: bytes, *, now: datetime) -> QueueRecord:
