@@ -6,10 +6,12 @@ renew its session: all of them considered themselves dead, and no mail was deliv
 """
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from postroad.spool.jetstream.cluster.sessions.takers import encode
 from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.queue.accounts import as_role
@@ -65,3 +67,16 @@ async def test_every_process_sees_those_of_each_role(servers: Servers) -> None:
         assert {each.role for each in await spool.sessions.live()} >= {"ingress", "delivery"}
     for spool in spools:
         await spool.close()
+
+
+async def test_a_false_session_hides_none_of_another_role(servers: Servers) -> None:
+    """Ingress reads its own stream first, where the id of a delivery process may stand."""
+    ingress, delivery = await joined(servers, "ingress"), await joined(servers, "delivery")
+    known = delivery.sessions.session_id
+    [real] = [each for each in await ingress.sessions.live() if each.role == "ingress"]
+    false = encode(replace(real, session_id=known)).decode()
+    await servers.ask("ingress", f"$KV.presence.session.ingress.{known}", false)
+    found = [each.role for each in await ingress.sessions.live() if each.session_id == known]
+    assert sorted(found) == ["delivery", "ingress"]
+    for each in (ingress, delivery):
+        await each.close()

@@ -55,9 +55,13 @@ class Recollection:
 
 
 def with_others(found: list[SessionInfo], more: Sequence[SessionInfo]) -> list[SessionInfo]:
-    """Return the found sessions, and those of `more` that are not among them."""
-    known = {info.session_id for info in found}
-    return found + [info for info in more if info.session_id not in known]
+    """
+    Return the found sessions, and those of `more` that are not among them.
+
+    A process may use the id of another role's session, which is another one all the same.
+    """
+    known = {(info.role, info.session_id) for info in found}
+    return found + [info for info in more if (info.role, info.session_id) not in known]
 
 
 def is_earlier_life(info: SessionInfo, own: SessionInfo) -> bool:
