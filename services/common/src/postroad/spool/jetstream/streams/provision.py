@@ -28,7 +28,8 @@ from postroad.spool.lanes.lane import lane_names
 from postroad.spool.lanes.layout import Layout
 
 CONFIG = "config"
-BUCKETS = (CONFIG, "cluster", "sites", "quotas", "suppression")
+BUCKETS = (CONFIG, "cluster", "sites", "suppression")
+QUOTAS = "quotas"
 PRESENCE = "presence"
 INGRESS_SESSIONS = "presence_ingress"  # the part of PRESENCE with the sessions of ingress
 LAYOUT_KEY = "meta"
@@ -38,6 +39,8 @@ EVENTS_STREAM = "POSTROAD_EVENTS"
 _DUPLICATE_WINDOW = timedelta(minutes=5).total_seconds()
 _EVENTS_AGE = timedelta(days=7).total_seconds()
 _EVENTS_SIZE = 1024**3  # octets, and never more than a tenth of the storage
+_QUOTAS_SIZE = 256 * 1024**2  # octets, and never more than a twentieth of the storage
+_QUOTAS_AGE = timedelta(days=32).total_seconds()  # the longest window of a Quota is 31 days
 # Ingress writes nothing else into the servers' memory. A session has some 600 octets, and is
 # written again every three seconds.
 _INGRESS_SESSIONS_SIZE = 2 * 1024**2  # octets
@@ -65,6 +68,7 @@ async def provision_link(link: NatsLink, layout: Layout, *, capacity: int = 0) -
             js = link.jetstream
             for name in BUCKETS:
                 await _ensure(js, _bucket(name, layout.replicas))
+            await _ensure(js, _quotas(layout.replicas, capacity))
             await _ensure_presence(js, layout.replicas)
             in_force = await _write_layout(js, layout)
             for shard in range(in_force.shards):
@@ -247,6 +251,12 @@ def _events(replicas: int, capacity: int) -> StreamConfig:
         duplicate_window=_DUPLICATE_WINDOW,
         allow_direct=True,
     )
+
+
+def _quotas(replicas: int, capacity: int) -> StreamConfig:
+    # Ingress writes here what it likes, also without an end, and no command removes it.
+    size = min(_QUOTAS_SIZE, capacity // 20) if capacity else _QUOTAS_SIZE // 4
+    return replace(_bucket(QUOTAS, replicas), max_bytes=size, max_age=_QUOTAS_AGE)
 
 
 def _presence(replicas: int, storage: StorageType) -> StreamConfig:

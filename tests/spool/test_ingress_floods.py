@@ -1,5 +1,5 @@
 """
-An ingress process that stores sessions without end fills a stream that others can do without.
+An ingress process that stores values without end fills streams that others can do without.
 
 Sessions and lane owners are in the servers' memory. When that was full, no delivery process could
 renew its session: all of them considered themselves dead, and no mail was delivered.
@@ -35,10 +35,10 @@ async def joined(servers: Servers, role: str) -> JetStreamSpool:
     return await connect(as_role(role, servers.servers[0].url, timings=QUICK))
 
 
-async def flood(servers: Servers) -> int:
-    """Store sessions until they are refused; return how many octets that were."""
+async def flood(servers: Servers, keys: str = "presence.session.ingress") -> int:
+    """Store values until they are refused; return how many octets that were."""
     for number in range(MANY):
-        said = await servers.ask("ingress", f"$KV.presence.session.ingress.{number}", VALUE)
+        said = await servers.ask("ingress", f"$KV.{keys}.{number}", VALUE)
         if "error" in said:
             return number * len(VALUE)
     return MANY * len(VALUE)
@@ -80,3 +80,11 @@ async def test_a_false_session_hides_none_of_another_role(servers: Servers) -> N
     assert sorted(found) == ["delivery", "ingress"]
     for each in (ingress, delivery):
         await each.close()
+
+
+async def test_what_ingress_stores_as_counts_takes_no_room_from_mail(servers: Servers) -> None:
+    """It filled the storage for good: such values have no end, and no command removes them."""
+    assert await flood(servers, "quotas") < 70_000_000
+    ingress = await joined(servers, "ingress")
+    await put(ingress)
+    await ingress.close()
