@@ -87,6 +87,13 @@ def test_a_recipient_in_a_state_that_there_is_not_is_unreadable(state: int) -> N
     assert found.content == payload
 
 
+def test_a_site_with_a_name_that_none_has_is_unreadable() -> None:
+    """It is hashed to find the lane, and kept in a cache: long ones cost time and memory."""
+    payload = encode(replace(decode(WELL), site="m" * 1001))
+    found = record_of(delivered("pr.i.0.r.default.x.p00.y_example", payload))
+    assert found.content == payload
+
+
 @pytest.mark.parametrize("size", [2**40, 2**64 - 1])
 def test_a_body_larger_than_there_can_be_is_unreadable(size: int) -> None:
     payload = encode(replace(decode(WELL), content=BlobRef(0, "b", 1, size, b"", 1)))

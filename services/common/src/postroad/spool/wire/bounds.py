@@ -22,6 +22,7 @@ _MOST_CHUNKS = 65_536  # of one body, at least 4 GiB; each has a subject
 _MOST_OCTETS = 2**40  # of one body
 _MOST_DESTINATIONS = 100_000  # of one body; a message has a thousand at most
 _MOST_HOSTS = 100  # and addresses of each; delivery uses ten
+_LONGEST_SITE = 1000  # a Relay's has its namespace and name, an MX site's 120 characters at most
 _LONGEST_NAME = 4 * MAX_DOMAIN  # of a host: an octet that is not printable has four characters
 
 
@@ -38,6 +39,8 @@ def check(record: QueueRecord) -> None:
         _check_mailbox(record.reverse_path)
     if len(record.domain) > MAX_DOMAIN:
         raise ValueError("the name of a domain is too long")
+    if len(record.site) > _LONGEST_SITE:
+        raise ValueError("the name of a site is too long")
     if not is_pool_name(record.pool):
         raise ValueError("a pool has a name that no Relay may give it")
     if max(record.step, record.attempts, record.lane_moves) >= _MOST_STEPS:

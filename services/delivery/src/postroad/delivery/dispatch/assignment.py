@@ -291,11 +291,10 @@ class SiteAssignment:
     ) -> bool:
         """Whether a record is in its right lane."""
         record, pool = leased.record, egress_path.pool
-        if record.site == site and record.pool == pool:
-            return True  # ingress knew the site, and chose its lane
-        right_lane = (
-            self._context.spool.lane_of(replace(record, site=site, pool=pool)) == leased.lane
-        )
+        # Who accepts mail chooses a lane, and the site of which it says that this is the lane. In
+        # another lane the site would have an owner more, who knows nothing of the others' use.
+        named = record if record.site == site else replace(record, site=site)
+        right_lane = self._context.spool.lane_of(named) == leased.lane
         # It may be a pool without processes, whose records come to `default`.
         if right_lane and record.pool == pool:
             return True

@@ -71,9 +71,12 @@ def record_of(delivered: Delivered) -> QueueRecord:
         record = decode(delivered.message.data, intake=delivered.key.intake)
         if record.record_id.shard != delivered.key.shard:
             raise RecordCorrupt("a record of another shard")
-        if record.chosen_site is not None and delivered.key.stream is QueueStream.INTAKE:
-            # Who accepts mail has no say about hosts, which may be those of other mail, too.
-            raise RecordCorrupt("new mail with a chosen site")
+        if delivered.key.stream is QueueStream.INTAKE and (
+            record.chosen_site is not None or record.lane_moves
+        ):
+            # Who accepts mail has no say about hosts, which may be those of other mail, too, and
+            # none about the lane in which a site's mail is sent.
+            raise RecordCorrupt("new mail with a chosen site, or that has moved")
     except RecordCorrupt as error:
         return unreadable_of(delivered, str(error))
     return record
