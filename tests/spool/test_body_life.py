@@ -1,6 +1,7 @@
 """A body in the blob store never expires before a record that refers to it."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from nats.js import JetStreamContext
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import HOLD_LIMIT, Deferred, Held, Put, QueueState, Ready, held
 from postroad.spool.jetstream.bodies.lifetime import outlives_body, time_to_live
+from postroad.spool.jetstream.bodies.store import Blobs
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import body_stream, chunk_subject
 from postroad.spool.record import ADMIN, BlobRef, Hold, QueueRecord
@@ -116,6 +118,34 @@ async def test_mail_that_is_held_again_after_its_deadline_gets_a_body_that_lives
     assert body.blob_id != former.blob_id
     assert await end_of(body, link) > again.place.until + DOWN
     assert b"".join([chunk async for chunk in spool.read_body(queued.record)]) == CONTENT
+
+
+@pytest.mark.nats
+async def test_a_few_bodies_are_copied_at_a_time(
+    open_spool: OpenSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of small records may name one large body: all at once they took gigabytes."""
+    copied, under_way, most = Blobs.read, 0, 0
+
+    async def counted(self: Blobs, body: BlobRef) -> AsyncIterator[bytes]:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        async for chunk in copied(self, body):
+            yield chunk
+        under_way -= 1
+
+    monkeypatch.setattr(Blobs, "read", counted)
+    spool = await open_spool()
+    body = await large(spool)
+    for _ in range(20):
+        await put(spool, content=body, deadline=now() - HOLD_LIMIT)
+    consumer = take(spool)
+    leased = await first(consumer, 20)
+    await asyncio.gather(*(consumer.settle(each, [hold(each.record, now())]) for each in leased))
+    await consumer.close()
+    assert len([queued async for queued in spool.waiting.list(Selection())]) == 20
+    assert 1 <= most <= 4
 
 
 @pytest.mark.nats

@@ -32,6 +32,8 @@ from postroad.spool.record import BlobRef, QueueRecord
 
 LARGE_WHEN_WAITING = 16 * 1024  # octets: the server copies a scheduled message when it is due
 
+_COPIES = 4  # at a time; each has two chunks in memory
+
 _TIMEOUT = READ_TIMEOUT.total_seconds()
 
 
@@ -43,6 +45,7 @@ class Blobs:
         self._requests = requests
         self._writing = Writing(requests, retry=retry)
         self._former = FormerBodies(link, requests)
+        self._copies = asyncio.Semaphore(_COPIES)
 
     def writer(
         self, shard: int, *, lifetime: timedelta, portion: UnfinishedBody | None = None
@@ -131,7 +134,15 @@ class Blobs:
         return replace(record, content=blob, header=header_block(content))
 
     async def renewed(self, record: QueueRecord, shard: int, *, lifetime: timedelta) -> QueueRecord:
-        """Return it with a copy of its body in a shard; unchanged if the body cannot be read."""
+        """
+        Return it with a copy of its body in a shard; unchanged if the body cannot be read.
+
+        A few are copied at a time: many small records may name one large body.
+        """
+        async with self._copies:
+            return await self._copied(record, shard, lifetime)
+
+    async def _copied(self, record: QueueRecord, shard: int, lifetime: timedelta) -> QueueRecord:
         content = record.content
         assert isinstance(content, BlobRef)
         writer = self.writer(shard, lifetime=lifetime)
