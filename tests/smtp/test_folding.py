@@ -112,7 +112,13 @@ def test_what_says_that_content_is_signed(header: bytes, signed: bool) -> None:
     assert is_signed(header[:HEADER_LIMIT]) is signed
 
 
-@pytest.mark.parametrize("mark", [b"-----BEGIN PGP SIGNED MESSAGE-----", b"multipart/signed;"])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        *(b"-----BEGIN PGP SIGNED MESSAGE-----", b"multipart/signed;", b"Multipart/Signed;"),
+        *(b"MULTIPART/ENCRYPTED;", b"Application/PKCS7-MIME; smime-type=signed-data"),
+    ],
+)
 @pytest.mark.parametrize("size", [1, 7, 5000])
 def test_nothing_is_folded_behind_the_beginning_of_a_signed_part(mark: bytes, size: int) -> None:
     content = mark + b"\r\n\r\n" + b"x" * 2000 + b"\r\n"

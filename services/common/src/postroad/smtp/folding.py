@@ -21,8 +21,9 @@ _NEAR_END = LONGEST - 2  # octets of a line after which a character of four octe
 _SIGNATURES = (b"dkim-signature", b"arc-message-signature", b"arc-seal", b"domainkey-signature")
 # S/MIME (RFC 8551 §3.5) and PGP/MIME (RFC 3156).
 _SIGNED = re.compile(rb"multipart/(?:signed|encrypted)|application/(?:x-)?pkcs7-mime", re.I)
-# How a signed part within other content begins; inline PGP has no content type (RFC 9580 §6.2).
-_MARKS = (b"multipart/signed", b"-----BEGIN PGP ")
+# How a signed part within other content begins, in lower case: media types have no case (RFC 2045
+# §5.1). Inline PGP has no content type (RFC 9580 §6.2).
+_MARKS = (b"multipart/signed", b"multipart/encrypted", b"pkcs7-mime", b"-----begin pgp ")
 _MARK = max(map(len, _MARKS))
 # Matches short lines: each step goes to the last line end within reach, and the next starts there.
 # The quantifiers never backtrack: 2 to 8 µs for 100 KiB of common mail.
@@ -86,9 +87,9 @@ class LineFolder:
         return chunk[: found.start()]
 
     def _is_marked(self, chunk: bytes) -> bool:
-        seam = self._tail + chunk[:_MARK]
+        seam, lowered = (self._tail + chunk[:_MARK]).lower(), chunk.lower()
         self._tail = chunk[-_MARK:] if len(chunk) >= _MARK else seam[-_MARK:]
-        return any(mark in seam or mark in chunk for mark in _MARKS)
+        return any(mark in seam or mark in lowered for mark in _MARKS)
 
     def _count(self, octets: bytes) -> None:
         begin = octets.rfind(b"\n") + 1
