@@ -97,6 +97,7 @@ async def ingress(server: NatsServer) -> AsyncIterator[JetStreamSpool]:
 async def stranger(server: NatsServer) -> AsyncIterator[Publisher]:
     host, _, port = server.url.removeprefix("nats://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
+    await reader.readline()  # what is sent before the server's INFO may be lost
     login = {"verbose": False, "user": "ingress", "pass": password_of("ingress")}
     writer.write(f"CONNECT {json.dumps(login)}\r\nSUB _INBOX_ingress.x 1\r\n".encode())
     yield Publisher(reader, writer)
