@@ -13,9 +13,12 @@ from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.lanes.layout import SINGLE_MACHINE
+from postroad.testing.queue.accounts import as_role
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import QUICK
+from postroad.testing.queue.walls import Servers, walled
 
+ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 OpenJetStream = Callable[..., Awaitable[JetStreamSpool]]
 
 
@@ -87,3 +90,26 @@ async def operator(open_spool: OpenJetStream) -> JetStreamSpool:
 @pytest.fixture
 async def spool(open_spool: OpenJetStream) -> JetStreamSpool:
     return await open_spool()
+
+
+# A server with the chart's accounts, and processes of the roles that pass mail on.
+
+
+@pytest.fixture
+async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
+    async with walled(tmp_path, ACCOUNTS, replicas=1) as running:
+        yield running
+
+
+@pytest.fixture
+async def ingress(servers: Servers) -> AsyncIterator[JetStreamSpool]:
+    spool = await connect(as_role("ingress", servers.servers[0].url, timings=QUICK))
+    yield spool
+    await spool.close()
+
+
+@pytest.fixture
+async def delivery(servers: Servers) -> AsyncIterator[JetStreamSpool]:
+    spool = await connect(as_role("delivery", servers.servers[0].url, timings=QUICK))
+    yield spool
+    await spool.close()

@@ -7,10 +7,8 @@ computed. So the windows of years could be spent in a second, and nobody could a
 
 import ipaddress
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -30,16 +28,12 @@ from postroad.policy.model import (
 from postroad.policy.snapshot import Snapshot
 from postroad.spool.jetstream.nats.direct_get import Page, StoredMessage
 from postroad.spool.jetstream.nats.key_value import Bucket, token
-from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.patience import patient
-from postroad.testing.queue.accounts import as_role
-from postroad.testing.queue.queued_mail import QUICK
-from postroad.testing.queue.walls import Servers, walled
+from postroad.testing.queue.walls import Servers
 
 pytestmark = pytest.mark.nats
 
-ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 PERIOD = timedelta(days=30)
 LATER = 2 * PERIOD
 MONTHLY = QuotaLimit(QuotaUnit.MESSAGES, 10, PERIOD)
@@ -50,19 +44,6 @@ MUCH = b"1000000 2099-01-01T00:00:00+00:00"
 def quota(kind: SubjectKind = SubjectKind.NAMESPACE) -> Quota:
     subject = QuotaSubject(kind, "*")
     return Quota(ObjectKey("mail", "all"), subject, (MONTHLY,), on_exceeded=OnExceeded.REJECT)
-
-
-@pytest.fixture
-async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
-    async with walled(tmp_path, ACCOUNTS, replicas=1) as running:
-        yield running
-
-
-@pytest.fixture
-async def ingress(servers: Servers) -> AsyncIterator[JetStreamSpool]:
-    spool = await connect(as_role("ingress", servers.servers[0].url, timings=QUICK))
-    yield spool
-    await spool.close()
 
 
 async def count_falsely(servers: Servers, key: str, value: bytes = MUCH) -> int:

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -20,11 +19,10 @@ from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.patience import patient
 from postroad.testing.queue.accounts import as_role
 from postroad.testing.queue.queued_mail import QUICK, first, take
-from postroad.testing.queue.walls import Servers, walled
+from postroad.testing.queue.walls import Servers
 
 pytestmark = pytest.mark.nats
 
-ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 DEAD = SessionInfo(
     session_id="0" * 32,
     role="ingress",
@@ -34,12 +32,6 @@ DEAD = SessionInfo(
     started=datetime(2026, 11, 30, tzinfo=UTC),
     taking=True,
 )
-
-
-@pytest.fixture
-async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
-    async with walled(tmp_path, ACCOUNTS, replicas=1) as running:
-        yield running
 
 
 @pytest.fixture

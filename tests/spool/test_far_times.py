@@ -6,43 +6,25 @@ however often it tried, and the record kept its place in the process for good.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Deferred, Put
-from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import intake_subject
 from postroad.spool.selection import Selection
 from postroad.spool.wire.record import encode
 from postroad.testing.patience import patient
-from postroad.testing.queue.accounts import as_role
-from postroad.testing.queue.queued_mail import QUICK, first, now, record, take
-from postroad.testing.queue.walls import Servers, walled
+from postroad.testing.queue.queued_mail import first, now, record, take
+from postroad.testing.queue.walls import Servers
 
 pytestmark = pytest.mark.nats
 
-ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 YEAR = timedelta(days=365)
 LARGE = b"x" * 100_000  # stored beside the record when it waits
-
-
-@pytest.fixture
-async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
-    async with walled(tmp_path, ACCOUNTS, replicas=1) as running:
-        yield running
-
-
-@pytest.fixture
-async def delivery(servers: Servers) -> AsyncIterator[JetStreamSpool]:
-    spool = await connect(as_role("delivery", servers.servers[0].url, timings=QUICK))
-    yield spool
-    await spool.close()
 
 
 async def put_in(servers: Servers, spool: JetStreamSpool, **fields: Any) -> None:

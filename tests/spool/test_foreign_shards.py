@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,27 +26,13 @@ from postroad.spool.wire.record import encode
 from postroad.testing.patience import patient
 from postroad.testing.queue.accounts import API_PREFIX, as_role
 from postroad.testing.queue.queued_mail import QUICK, first, kinds, now, put, record, take, until
-from postroad.testing.queue.walls import SHARDS, Servers, walled
+from postroad.testing.queue.walls import SHARDS, Servers
 
 pytestmark = pytest.mark.nats
 
-ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 TIMINGS = replace(QUICK, unstored=timedelta(seconds=0.5))
 FAR = 200  # a shard that there is not
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
-    async with walled(tmp_path, ACCOUNTS, replicas=1) as running:
-        yield running
-
-
-@pytest.fixture
-async def ingress(servers: Servers) -> AsyncIterator[JetStreamSpool]:
-    spool = await connect(as_role("ingress", servers.servers[0].url, timings=QUICK))
-    yield spool
-    await spool.close()
 
 
 @pytest.fixture

@@ -8,9 +8,7 @@ the next answer had a message acknowledged that nobody stored.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from itertools import pairwise
-from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
@@ -22,30 +20,14 @@ from postroad.spool.jetstream.nats import direct_get
 from postroad.spool.jetstream.nats.client import MessageListener
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.nats.incoming import Incoming
-from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.patience import patient
-from postroad.testing.queue.accounts import as_role
-from postroad.testing.queue.queued_mail import QUICK, put
-from postroad.testing.queue.walls import Servers, walled
+from postroad.testing.queue.queued_mail import put
+from postroad.testing.queue.walls import Servers
 
 pytestmark = pytest.mark.nats
 
-ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 FAR = 1_000_000  # more than anybody tries
-
-
-@pytest.fixture
-async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
-    async with walled(tmp_path, ACCOUNTS, replicas=1) as running:
-        yield running
-
-
-@pytest.fixture
-async def ingress(servers: Servers) -> AsyncIterator[JetStreamSpool]:
-    spool = await connect(as_role("ingress", servers.servers[0].url, timings=QUICK))
-    yield spool
-    await spool.close()
 
 
 async def test_no_answer_tells_the_name_of_the_next(

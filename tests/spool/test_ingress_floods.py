@@ -5,9 +5,7 @@ Sessions and lane owners are in the servers' memory. When that was full, no deli
 renew its session: all of them considered themselves dead, and no mail was delivered.
 """
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,19 +14,12 @@ from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.testing.queue.accounts import as_role
 from postroad.testing.queue.queued_mail import QUICK, first, put, take
-from postroad.testing.queue.walls import Servers, walled
+from postroad.testing.queue.walls import Servers
 
 pytestmark = pytest.mark.nats
 
-ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 VALUE = "x" * 500_000
 MANY = 200  # a hundred megabytes, more than the servers' memory takes
-
-
-@pytest.fixture
-async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
-    async with walled(tmp_path, ACCOUNTS, replicas=1) as running:
-        yield running
 
 
 async def joined(servers: Servers, role: str) -> JetStreamSpool:

@@ -6,10 +6,8 @@ header field the id that the mail has for all of them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -33,32 +31,11 @@ from postroad.testing.queue.queued_mail import (
     take,
     until,
 )
-from postroad.testing.queue.walls import Servers, walled
+from postroad.testing.queue.walls import Servers
 
 pytestmark = pytest.mark.nats
 
-ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 VICTIM, FORGED = b"Subject: the victim's\r\n\r\n", b"Subject: forged\r\n\r\n"
-
-
-@pytest.fixture
-async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
-    async with walled(tmp_path, ACCOUNTS, replicas=1) as running:
-        yield running
-
-
-@pytest.fixture
-async def ingress(servers: Servers) -> AsyncIterator[JetStreamSpool]:
-    spool = await connect(as_role("ingress", servers.servers[0].url, timings=QUICK))
-    yield spool
-    await spool.close()
-
-
-@pytest.fixture
-async def delivery(servers: Servers) -> AsyncIterator[JetStreamSpool]:
-    spool = await connect(as_role("delivery", servers.servers[0].url, timings=QUICK))
-    yield spool
-    await spool.close()
 
 
 async def forge(

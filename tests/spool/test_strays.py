@@ -6,8 +6,6 @@ for good.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import nats.errors
 import pytest
@@ -21,11 +19,10 @@ from postroad.spool.wire.record import encode
 from postroad.testing.patience import patient
 from postroad.testing.queue.accounts import API_PREFIX, as_role
 from postroad.testing.queue.queued_mail import QUICK, first, now, put, record, take
-from postroad.testing.queue.walls import SHARDS, Servers, walled
+from postroad.testing.queue.walls import SHARDS, Servers
 
 pytestmark = pytest.mark.nats
 
-ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 LAYOUT = Layout(shards=SHARDS, lanes=2, replicas=1)
 WELL = encode(record(new_queue_id(now(), 0), "well@y.example"))
 NOBODYS = [
@@ -35,19 +32,6 @@ NOBODYS = [
     "pr.i.1.r.gone.x.*.y_example",
     "pr.i.1.r.gone.>.p00.y_example",
 ]
-
-
-@pytest.fixture
-async def servers(tmp_path: Path) -> AsyncIterator[Servers]:
-    async with walled(tmp_path, ACCOUNTS, replicas=1) as running:
-        yield running
-
-
-@pytest.fixture
-async def delivery(servers: Servers) -> AsyncIterator[JetStreamSpool]:
-    spool = await connect(as_role("delivery", servers.servers[0].url, timings=QUICK))
-    yield spool
-    await spool.close()
 
 
 async def publish(servers: Servers, subject: str, payload: bytes = WELL) -> None:
