@@ -115,11 +115,9 @@ class ConfigurationPublisher:
 
     async def run(self) -> None:
         """Compile and publish after each change, until cancelled."""
-        hashing = asyncio.create_task(self._hashing.run())
-        try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hashing.run())
             await self._run()
-        finally:
-            hashing.cancel()
 
     async def _run(self) -> None:
         failures = 0
