@@ -9,6 +9,7 @@ import pytest
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.event import Event, EventType
 from postroad.spool.interface import Deferred, Held, LeasedRecord, Put, Ready, Spool
+from postroad.spool.lanes.owners import LaneKey
 from postroad.spool.record import RecipientState
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
@@ -218,15 +219,15 @@ async def test_what_has_not_begun_of_a_lane_that_is_left_goes_to_its_next_owner(
     one, other = await open_spool(), await open_spool()
     for number in range(30):
         await put(one, f"b@d{number}.example")
-    consumer, left = take(one), asyncio.Queue[str]()
+    consumer, left = take(one), asyncio.Queue[LaneKey]()
     consumer.on_leaving(left.put_nowait)
     mine = await first(consumer, 30)
     successor = take(other)
     arriving = asyncio.ensure_future(first(successor, 1))
     given_back: list[LeasedRecord] = []
     while not given_back:
-        lane = await asyncio.wait_for(left.get(), patient(20))
-        given_back = [leased for leased in mine if leased.lane == lane]
+        lane_key = await asyncio.wait_for(left.get(), patient(20))
+        given_back = [leased for leased in mine if leased.lane_key == lane_key]
     for leased in given_back:
         await consumer.give_back(leased)
     [again] = await asyncio.wait_for(arriving, patient(20))

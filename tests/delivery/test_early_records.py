@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from postroad.delivery.dispatch.renewal import DOUBT, PATIENCE, EarlyRecords
 from postroad.spool.event import EventType
+from postroad.spool.lanes.owners import LaneKey
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.record import QueueRecord
 from postroad.testing.patience import patient
@@ -20,6 +21,7 @@ from postroad.testing.processes.delivery import (
 )
 from postroad.testing.queue.queued_mail import record
 
+LANE = LaneKey("default", "p00")
 SOON, LATE = 1.0, 1.0 + PATIENCE.total_seconds()
 ASKED = 1.0 + DOUBT.total_seconds()
 
@@ -31,7 +33,7 @@ class Leased:
     record: QueueRecord
     deliveries: int = 1
     places: int = 1
-    lane: str = "00"
+    lane_key: LaneKey = LANE
 
 
 def leased(generation: int) -> Leased:

@@ -9,6 +9,7 @@ from postroad.delivery.dispatch.precedence import order_for
 from postroad.spool.agreement import Order
 from postroad.spool.event import EventType
 from postroad.spool.interface import Deferred
+from postroad.spool.lanes.owners import LaneKey
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
 from postroad.spool.record import QueueRecord
 from postroad.spool.selection import WaitKind
@@ -27,6 +28,7 @@ from postroad.testing.processes.delivery import (
 from postroad.testing.queue.queued_mail import now, put, record
 
 MANY = 24
+LANE = LaneKey("default", "x.tail")
 
 
 class Late(MemorySpool):
@@ -50,7 +52,7 @@ class InHand:
     record: QueueRecord
     deliveries: int = 1
     places: int = 1
-    lane: str = "x.tail"
+    lane_key: LaneKey = LANE
 
 
 async def changed(spool: MemorySpool, order_id: str) -> int:

@@ -3,15 +3,19 @@
 from postroad.delivery.dispatch.parking.parked import Parked, ParkedLine, ParkedMail
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import RecordId, new_queue_id
+from postroad.spool.lanes.owners import LaneKey
 from postroad.testing.queue.queued_mail import now
 
 SITE, OTHER = ("mx.test", "relay:a/b"), ("mx.test", "relay:a/c")
 TRANSACTIONAL, BULK = TrafficClass
+LANE = LaneKey("default", "p01")
 
 
-def parked(since: float, *, due: float = 100.0, places: int = 1, lane: str = "1") -> Parked:
+def parked(
+    since: float, *, due: float = 100.0, places: int = 1, lane_key: LaneKey = LANE
+) -> Parked:
     record_id = RecordId(new_queue_id(now(), 0), 0)
-    return Parked(record_id, "y.example", lane, places, since, due, stored=True)
+    return Parked(record_id, "y.example", lane_key, places, since, due, stored=True)
 
 
 def line(*records: Parked) -> ParkedLine:
@@ -98,7 +102,7 @@ def test_what_could_not_be_stored_is_forgotten_unless_it_was_parked_again() -> N
     mail = ParkedMail()
     first = parked(1.0)
     mail.add(SITE, TRANSACTIONAL, first)
-    again = Parked(first.record_id, "y.example", "1", 1, 1.0, 200.0)
+    again = Parked(first.record_id, "y.example", LANE, 1, 1.0, 200.0)
     mail.add(SITE, TRANSACTIONAL, again)
     mail.drop(first)
     assert left(mail) == [again]
@@ -117,12 +121,13 @@ def test_no_more_is_remembered_than_may_be_and_the_longest_line_forgets_its_last
 
 def test_what_is_anothers_or_did_not_come_is_forgotten() -> None:
     mail = ParkedMail()
-    gone, late, stays = parked(1.0, due=1000.0, lane="2"), parked(2.0), parked(3.0, due=1000.0)
+    late, stays = parked(2.0), parked(3.0, due=1000.0)
+    gone = parked(1.0, due=1000.0, lane_key=LaneKey("bulk", LANE.lane))
     for each in (gone, late, stays):
         mail.add(SITE, TRANSACTIONAL, each)
-    mail.leave("2")
+    mail.leave(gone.lane_key)
     mail.forget(200.0)
-    assert left(mail) == [stays]
+    assert left(mail) == [stays], "each pool has a lane of this name"
 
 
 def test_mail_is_put_off_for_two_minutes_unless_much_would_come_back_too_often() -> None:

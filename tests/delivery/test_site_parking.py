@@ -113,6 +113,19 @@ def test_the_pace_of_a_site_is_its_message_rate_while_that_holds_mail_up() -> No
     assert min(park(room, 10, 1002.0)) == pytest.approx(8.0), "no place becomes free before"
 
 
+def test_mail_is_put_off_until_a_slice_can_be_had_and_not_for_minutes() -> None:
+    """While another pool sends to the site, each slice is leased; mostly it comes at once."""
+    room = site(room=40)
+    room.adopt(SiteLimits(message_rate=Rate(100, timedelta(seconds=10))))
+    at_work(room, 10, seconds=3)
+    room.limiter.leased = True
+    assert room.limiter.needs_slice(1003.0)
+    assert park(room, 3, 1003.0) == [1.0, 1.0, 1.0]
+    room.limiter.refuse_until(1010.0)
+    assert park(room, 1, 1003.0) == [7.0]
+    assert park(room, 1, 1012.0) == [1.0], "it may be had again by now"
+
+
 def test_no_mail_is_brought_back_to_a_site_that_went_down_and_was_not_reached_since() -> None:
     room = site(room=40)
     room.downtime.begins("no connection", 100.0, retry_first=30.0)

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from postroad.delivery.dispatch.parking.parked import Parked, ParkedLine
 from postroad.delivery.sites.shares import may_wait, recallable, until_turn
 from postroad.spool.ids import RecordId
+from postroad.spool.lanes.owners import LaneKey
 
 STEP = 0.25  # seconds
 MARGIN = 10.0  # seconds before a record is due, in which it cannot be recalled
 AT_ONCE = 64
+LANE = LaneKey("default", "p01")
 
 
 @dataclass
@@ -48,7 +50,7 @@ class SaturatedSite:
         )
         record_id = RecordId(f"{number:026}", 0)
         due = self.now + wait
-        self.parked.add(Parked(record_id, "y.example", "1", 1, number, due, stored=True))
+        self.parked.add(Parked(record_id, "y.example", LANE, 1, number, due, stored=True))
 
     def come_back(self, parked: Parked) -> None:
         self.parked.remove(parked)

@@ -12,6 +12,7 @@ from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.timings import Timings
+from postroad.spool.lanes.owners import LaneKey
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import (
@@ -130,7 +131,7 @@ async def test_a_lane_with_a_backlog_leaves_room_for_the_others(open_spool: Open
             leased.append(one)
             if {str(each.record.recipients[0].mailbox) for each in leased} >= set(apart):
                 break
-    assert sum(each.lane == crowded for each in leased) < 300
+    assert sum(each.lane_key.lane == crowded for each in leased) < 300
     await consumer.stop()
     await consumer.close()
 
@@ -155,6 +156,33 @@ async def test_a_process_that_starts_again_under_its_name_has_its_lanes_at_once(
             if leased.record.record_id.queue_id == queue_id:
                 break
     await successor.close()
+
+
+async def test_default_leaves_to_another_pool_only_the_lanes_of_that_pool(
+    open_spool: OpenJetStream,
+) -> None:
+    """Each pool has lanes of the same names, and `default` goes on with its own."""
+    one, other = await open_spool(), await open_spool(pool="bulk")
+    await put(one)
+    await put(one, pool="bulk")
+    consumer, left = take(one), asyncio.Queue[LaneKey]()
+    consumer.on_leaving(left.put_nowait)
+    consumer.know_pools(["bulk"])
+    mine = {leased.record.pool: leased for leased in await first(consumer, 2)}
+    successor = other.take(pool="bulk", room=100, room_bytes=10_000_000)
+    arriving = asyncio.ensure_future(first(successor, 1))
+    while (await asyncio.wait_for(left.get(), patient(20))) != mine["bulk"].lane_key:
+        pass
+    await consumer.give_back(mine["bulk"])
+    [again] = await asyncio.wait_for(arriving, patient(20))
+    assert again.record == mine["bulk"].record
+    assert again.lane_key == mine["bulk"].lane_key
+    assert consumer.serves(mine["default"])
+    assert mine["default"].lane_key == LaneKey("default", again.lane_key.lane)
+    assert {left.get_nowait().pool for _ in range(left.qsize())} <= {"bulk"}
+    for each in (consumer, successor):
+        await each.stop()
+        await each.close()
 
 
 async def test_processes_that_go_by_their_roles_name_leave_each_other_alone(

@@ -30,6 +30,7 @@ from postroad.spool.backlog import Backlog, Counts
 from postroad.spool.event import Event
 from postroad.spool.ids import RecordId
 from postroad.spool.lanes.keys import Key, QueueStream
+from postroad.spool.lanes.owners import LaneKey
 from postroad.spool.record import BlobRef, Hold, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 
@@ -119,8 +120,8 @@ class LeasedRecord(Protocol):
         """How many of the process's places it takes, by its size; see `spool.room`."""
 
     @property
-    def lane(self) -> str:
-        """The lane it came from."""
+    def lane_key(self) -> LaneKey:
+        """The lane it came from, and the pool of that lane."""
 
 
 class RecordConsumer(Protocol):
@@ -177,15 +178,11 @@ class RecordConsumer(Protocol):
         """All other lanes."""
 
     def know_pools(self, pools: Iterable[str]) -> None:
-        """
-        Take from these pools as well, at once, while they have no processes of their own.
+        """Take from these pools at once while nobody else does; from others, within seconds."""
 
-        From any other pool without processes, `default` takes within seconds.
+    def on_leaving(self, listener: Callable[[LaneKey], None]) -> None:
         """
-
-    def on_leaving(self, listener: Callable[[str], None]) -> None:
-        """
-        Call `listener` with each lane that this process leaves to another.
+        Call `listener` with each lane of a pool that this process leaves to another.
 
         Give back the lane's records that have not begun: the next owner has limits of its own.
         """

@@ -99,7 +99,7 @@ class ForgetsLeases(WatchedConsumer):
 class KeepsWhatItLeft(WatchedConsumer):
     """Goes on with records of a lane that another process owns now, under its own limits."""
 
-    def on_leaving(self, listener: Callable[[str], None]) -> None:
+    def on_leaving(self, listener: Callable[[LaneKey], None]) -> None:
         """Tell nobody."""
 
     def serves(self, leased: LeasedRecord) -> bool:

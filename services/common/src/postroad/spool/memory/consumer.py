@@ -9,7 +9,7 @@ from postroad.spool.event import Event
 from postroad.spool.interface import LeasedRecord, Put
 from postroad.spool.lanes.keys import Key
 from postroad.spool.lanes.lane import lane_names
-from postroad.spool.lanes.owners import DEFAULT_POOL
+from postroad.spool.lanes.owners import DEFAULT_POOL, LaneKey
 from postroad.spool.memory.lane_owners import LaneOwners
 from postroad.spool.memory.store import MemoryStore
 from postroad.spool.memory.stored import StoredRecord
@@ -21,11 +21,11 @@ from postroad.spool.room import Room
 class MemoryLeasedRecord:
     """A leased record."""
 
-    __slots__ = ("lane", "places", "stored")
+    __slots__ = ("lane_key", "places", "stored")
 
-    def __init__(self, stored: StoredRecord, lane: str, places: int) -> None:
+    def __init__(self, stored: StoredRecord, lane_key: LaneKey, places: int) -> None:
         self.stored = stored
-        self.lane = lane
+        self.lane_key = lane_key
         self.places = places
 
     @property
@@ -69,7 +69,7 @@ class MemoryConsumer:
         self._wake = asyncio.Event()
         self._stopped = False
         self._watching = True
-        self._leaving: list[Callable[[str], None]] = []
+        self._leaving: list[Callable[[LaneKey], None]] = []
         self._count_left_open: Callable[[], Mapping[str, int]] = dict
         self._open_elsewhere: Mapping[str, int] = {}
         self._owners.join(self)
@@ -93,36 +93,40 @@ class MemoryConsumer:
         return self._places < self._room.places
 
     def _next(self) -> MemoryLeasedRecord | None:
-        unnamed = self._store.ready_pools() if self._pool == DEFAULT_POOL else ()
-        for pool in sorted(self._pools.union(unnamed)):
-            for lane in lane_names(self._store.lanes):
-                if not self._owners.owns(self, pool, lane):
-                    continue
-                while (stored := self._store.hand_out((pool, lane), self)) is not None:
-                    if stored.deliveries > 1 and self._store.is_followed(stored):
-                        self._store.remove(stored.key)
-                    elif (put := moved(stored.record, self._store.clock())) is not None:
-                        self._store.move(stored.key, put)
-                    else:
-                        return self._hold(stored, lane)
+        for lane_key in sorted(self.lane_keys):
+            while (stored := self._store.hand_out(lane_key, self)) is not None:
+                if stored.deliveries > 1 and self._store.is_followed(stored):
+                    self._store.remove(stored.key)
+                elif (put := moved(stored.record, self._store.clock())) is not None:
+                    self._store.move(stored.key, put)
+                else:
+                    return self._hold(stored, lane_key)
         return None
+
+    @property
+    def lane_keys(self) -> frozenset[LaneKey]:
+        """The lanes that this consumer owns now, of each pool from which it takes."""
+        unnamed = self._store.ready_pools() if self._pool == DEFAULT_POOL else ()
+        in_hand = {leased.lane_key.pool for leased in self._in_hand.values()}
+        return frozenset(
+            LaneKey(pool, lane)
+            for pool in self._pools.union(unnamed, in_hand)
+            for lane in lane_names(self._store.lanes)
+            if self._owners.owns(self, pool, lane)
+        )
 
     @property
     def lanes(self) -> frozenset[str]:
         """The lanes that this consumer owns now, of any pool."""
-        return frozenset(
-            lane
-            for lane in lane_names(self._store.lanes)
-            if any(self._owners.owns(self, pool, lane) for pool in self._pools)
-        )
+        return frozenset(key.lane for key in self.lane_keys)
 
     @property
     def lanes_elsewhere(self) -> frozenset[str]:
         """All other lanes."""
         return frozenset(lane_names(self._store.lanes)) - self.lanes
 
-    def on_leaving(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with each lane that this consumer leaves to another."""
+    def on_leaving(self, listener: Callable[[LaneKey], None]) -> None:
+        """Call `listener` with each lane of a pool that this consumer leaves to another."""
         self._leaving.append(listener)
 
     def tell_left_open(self, count: Callable[[], Mapping[str, int]]) -> None:
@@ -147,16 +151,16 @@ class MemoryConsumer:
 
     def serves(self, leased: LeasedRecord) -> bool:
         """Whether this consumer still owns the record's lane."""
-        return not self._stopped and self._owners.owns(self, leased.record.pool, leased.lane)
+        return not self._stopped and self._owners.owns(self, *leased.lane_key)
 
-    def on_left(self, lanes: frozenset[str]) -> None:
+    def on_left(self, lane_keys: frozenset[LaneKey]) -> None:
         """Tell the listeners that these lanes now belong to another consumer."""
-        for lane in sorted(lanes):
+        for lane_key in sorted(lane_keys):
             for listener in self._leaving:
-                listener(lane)
+                listener(lane_key)
 
-    def _hold(self, stored: StoredRecord, lane: str) -> MemoryLeasedRecord:
-        leased = MemoryLeasedRecord(stored, lane, self._room.taken_by(_octets(stored.record)))
+    def _hold(self, stored: StoredRecord, lane_key: LaneKey) -> MemoryLeasedRecord:
+        leased = MemoryLeasedRecord(stored, lane_key, self._room.taken_by(_octets(stored.record)))
         self._in_hand[stored.key] = leased
         self._places += leased.places
         return leased

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from postroad.spool.lanes.lane import fnv1a32
+from postroad.spool.lanes.owners import LaneKey
 
 
 class LaneOwner(Protocol):
@@ -20,14 +21,14 @@ class LaneOwner(Protocol):
         """The pool whose lanes it shares."""
 
     @property
-    def lanes(self) -> frozenset[str]:
-        """The lanes that it owns now, of any pool."""
+    def lane_keys(self) -> frozenset[LaneKey]:
+        """The lanes that it owns now, of each pool from which it takes."""
 
     @property
     def left_open(self) -> Mapping[str, int]:
         """The connections in use at sites of lanes that it left."""
 
-    def on_left(self, lanes: frozenset[str]) -> None:
+    def on_left(self, lane_keys: frozenset[LaneKey]) -> None:
         """Note that these lanes now belong to another consumer."""
 
 
@@ -39,10 +40,10 @@ class LaneOwners:
 
     def join(self, owner: LaneOwner) -> None:
         """Add a consumer, and tell the others which lanes they have lost."""
-        before = [(other, other.lanes) for other in self._owners]
+        before = [(other, other.lane_keys) for other in self._owners]
         self._owners.append(owner)
-        for other, lanes in before:
-            other.on_left(lanes - other.lanes)
+        for other, lane_keys in before:
+            other.on_left(lane_keys - other.lane_keys)
 
     def leave(self, owner: LaneOwner) -> None:
         """Remove a consumer."""

@@ -245,7 +245,7 @@ class SiteAssignment:
         """Put a record into the waiting room of a site in its lane, or park it."""
         leased = waiting.leased
         site = self.sites.of(name, waiting.egress_path)
-        site.lane, site.is_left = leased.lane, False
+        site.lane_key, site.is_left = leased.lane_key, False
         now = asyncio.get_running_loop().time()
         self.sites.keep_count(now)
         if site.downtime.lasts(now):
@@ -294,7 +294,7 @@ class SiteAssignment:
         # Who accepts mail chooses a lane, and the site of which it says that this is the lane. In
         # another lane the site would have an owner more, who knows nothing of the others' use.
         named = record if record.site == site else replace(record, site=site)
-        right_lane = self._context.spool.lane_of(named) == leased.lane
+        right_lane = self._context.spool.lane_of(named) == leased.lane_key.lane
         # It may be a pool without processes, whose records come to `default`.
         if right_lane and record.pool == pool:
             return True

@@ -25,7 +25,7 @@ _UNDONE_BY = {"hold": "release"} | dict.fromkeys(ENDING, "hold")
 
 def order_for(orders: Sequence[Order], leased: LeasedRecord) -> Order | None:
     """Return the order that a record in hand follows, None when there is none."""
-    return order_on(orders, leased.record, leased.lane)
+    return order_on(orders, leased.record, leased.lane_key.lane)
 
 
 def order_on(orders: Sequence[Order], record: QueueRecord, lane: str) -> Order | None:

@@ -92,7 +92,7 @@ class Settler:
             return settlement, ()
         met = meeting(
             settlement,
-            lambda record: order_on(orders, record, leased.lane),
+            lambda record: order_on(orders, record, leased.lane_key.lane),
             self._context.settlement_context(),
         )
         for order in met[1]:

@@ -16,6 +16,7 @@ from postroad.delivery.dispatch.assignment import SiteAssignment
 from postroad.delivery.dispatch.parking.parking import Parking
 from postroad.delivery.dispatch.settler import Settler
 from postroad.process.background.tasks import BackgroundTasks
+from postroad.spool.lanes.owners import LaneKey
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -60,7 +61,7 @@ class Worker:
         """Wait until others have waited too long for this process; then it must end."""
         await self._dispatcher.sharing.settled.overdue()
 
-    def _withdraw(self, lane: str) -> None:
+    def _withdraw(self, lane_key: LaneKey) -> None:
         """
         Give back a lane's records that have not begun; its next owner has limits of its own.
 
@@ -68,13 +69,13 @@ class Worker:
         rarely change their owner.
         """
         for site in self._sites:
-            for waiting in site.withdraw(lambda each: each.leased.lane == lane):
+            for waiting in site.withdraw(lambda each: each.leased.lane_key == lane_key):
                 self._tasks.spawn(self._settler.give_back(waiting.leased))
-        for leased in self._renewal.withdraw(lambda each: each.lane == lane):
+        for leased in self._renewal.withdraw(lambda each: each.lane_key == lane_key):
             self._tasks.spawn(self._settler.give_back(leased))
         self._hang_up()
-        self._sites.leave(lane)
-        self._parking.leave(lane)
+        self._sites.leave(lane_key)
+        self._parking.leave(lane_key)
 
     def _hang_up(self) -> None:
         for session in self._context.attempts.pool.all():

@@ -173,9 +173,11 @@ class Windows:
         seconds = (leased.until - datetime.now(UTC)).total_seconds()
         if window.kind is not kind:
             return _SHORTEST_WAIT
+        until = asyncio.get_running_loop().time() + seconds
         if not leased.count:
+            limiter.refuse_until(until)
             return max(seconds, _SHORTEST_WAIT)
-        limiter.lease(leased.count, asyncio.get_running_loop().time() + seconds)
+        limiter.lease(leased.count, until)
         return 0.0
 
     async def _lease_together(self, window: _Window, rate: Rate) -> Leased:

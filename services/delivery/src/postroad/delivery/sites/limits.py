@@ -29,6 +29,7 @@ class SiteLimiter:
         self._starts: deque[float] = deque()
         self._slice = 0  # messages that may begin
         self._slice_ends = 0.0
+        self._slice_due = 0.0  # when it is to ask for a slice again, as there was none
 
     def adopt(self, limits: SiteLimits) -> None:
         """Change the limits; the counts stay."""
@@ -62,6 +63,15 @@ class SiteLimiter:
             return math.inf
         return now
 
+    def expected_start(self, now: float) -> float:
+        """
+        Return when the next message may begin, as far as that is known: `now` or later.
+
+        A slice that is needed comes at once, or there was none and the time to ask again is known.
+        """
+        start = self.next_start(now)
+        return max(now, self._slice_due) if start == math.inf else start
+
     def needs_slice(self, now: float) -> bool:
         """Whether the next message may not begin before a slice is leased."""
         return self.next_start(now) == math.inf
@@ -75,6 +85,10 @@ class SiteLimiter:
         """Replace the leased slice: so many messages may begin until a time."""
         self._slice, self._slice_ends = count, until
 
+    def refuse_until(self, due: float) -> None:
+        """Note that there is no slice now, and when to ask for one again."""
+        self._slice_due = due
+
     def remembers(self, now: float) -> bool:
         """Whether a start is still in its window, so that the site must not be forgotten."""
         rate = self.limits.message_rate
@@ -86,6 +100,7 @@ class SiteLimiter:
         """Take over the starts and the slice of a limiter that is no longer used."""
         self._starts = other._starts
         self._slice, self._slice_ends = other._slice, other._slice_ends
+        self._slice_due = other._slice_due
 
     def begin(self, now: float, *, before: Rate | None = None) -> None:
         """Note that a message begins; with `before`, also for a rate that may come into force."""

@@ -33,6 +33,7 @@ from postroad.delivery.sites.under_way import SiteUnderWay
 from postroad.delivery.sites.waiting import SiteLines, WaitingRecord
 from postroad.mail.traffic import TrafficClass
 from postroad.policy.model import SiteLimits, Smarthost
+from postroad.spool.lanes.owners import LaneKey
 
 _UNKNOWN_RATE = 10.0  # messages a second, of a site whose rate is unknown
 _SOON, _STILL = 5.0, 4.0  # seconds, and a multiple of the time for which a site has stood still
@@ -48,7 +49,7 @@ class Site:
     total: "SiteTotal[Site]"
     hosts: tuple[Smarthost, ...] = ()  # empty if they come from the DNS
     hosts_in_use: tuple[Smarthost, ...] = ()  # smarthosts to which connections may be in use
-    lane: str = ""  # the lane of its last mail
+    lane_key: LaneKey | None = None  # of its last mail
     is_left: bool = False  # whether its lane has gone to another process since
     heir: "Site | None" = None  # a site that counts our connections too, as it has the same hosts
     lines: SiteLines = field(default_factory=SiteLines)
@@ -201,9 +202,8 @@ class Site:
     def room(self, now: float) -> int:
         """Return how many places its waiting records may take."""
         if not self.moves(now):
-            held = self.held
-            young = self.pace.is_young(now, idle=not held)
-            return max(0, self.shares.allowance(held, young=young) - self.under_way.places)
+            young = self.pace.is_young(now, idle=not self.held)
+            return max(0, self.shares.allowance(self.held, young=young) - self.under_way.places)
         rate = self.rate(now)
         if rate is None:
             return max(1, self.shares.most // 2)
@@ -309,7 +309,7 @@ class Site:
         self, traffic_class: TrafficClass, now: float, *, parked: int, longest: float
     ) -> float:
         """Return the seconds, 1 to `longest`, to put off a record for, behind `parked` others."""
-        rate, not_before = self.rate(now), self.limiter.next_start(now) - now
+        rate, not_before = self.rate(now), self.limiter.expected_start(now) - now
         if not self.moves(now):  # longer each time
             not_before = max(not_before, self.pace.still(now) if self.held else _SOON)
         if not rate:  # the site may only be slow to start, as with a late greeting

@@ -13,6 +13,7 @@ from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
 from postroad.policy.model import EgressPath, SiteLimits, Smarthost
 from postroad.spool.agreement import named_site
+from postroad.spool.lanes.owners import LaneKey
 
 _RECOUNT = 0.25  # seconds
 _REMEMBERED = 600.0  # seconds for which a site without mail is remembered
@@ -121,10 +122,10 @@ class Sites:
                 session.hang_up()
         self._turned.clear()
 
-    def leave(self, lane: str) -> None:
+    def leave(self, lane_key: LaneKey) -> None:
         """Note that a lane went to another process, which must know the connections in use."""
         for site in [*self, *self._withdrawn]:
-            site.is_left = site.is_left or site.lane == lane
+            site.is_left = site.is_left or site.lane_key == lane_key
 
     def left_open(self, pool: SessionPool) -> Mapping[str, int]:
         """Return the open connections at sites of left lanes, by hashed names."""
@@ -244,5 +245,5 @@ def _count_for(heir: Site, former: Site) -> None:
 
 def _follow(heir: Site, former: Site) -> None:
     """Keep the lane of a replaced site, which may have gone to another process."""
-    heir.lane = heir.lane or former.lane
+    heir.lane_key = heir.lane_key or former.lane_key
     heir.is_left = heir.is_left or former.is_left

@@ -29,6 +29,7 @@ from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.jetstream.consume.settle import Settling
 from postroad.spool.jetstream.consume.unserved import Unserved
 from postroad.spool.jetstream.publish.succession import Succession
+from postroad.spool.lanes.owners import LaneKey
 from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.spool.room import Room
 
@@ -138,7 +139,7 @@ class JetStreamConsumer:
         """All other lanes, whoever has them."""
         return self._lanes.ownership.lanes_elsewhere
 
-    def on_leaving(self, listener: Callable[[str], None]) -> None:
+    def on_leaving(self, listener: Callable[[LaneKey], None]) -> None:
         """Call `listener` with each lane that is left to another process."""
         self._lanes.on_leaving(listener)
 

@@ -38,10 +38,10 @@ class ConsumerLanes:
         self._acknowledger = acknowledger
         self._puller = puller
         self._trials = trials
-        self._leaving: list[Callable[[str], None]] = []
+        self._leaving: list[Callable[[LaneKey], None]] = []
         self._count_left_open: Callable[[], Mapping[str, int]] = dict
 
-    def on_leaving(self, listener: Callable[[str], None]) -> None:
+    def on_leaving(self, listener: Callable[[LaneKey], None]) -> None:
         """Call `listener` with each lane that is left to another process."""
         self._leaving.append(listener)
 
@@ -87,7 +87,7 @@ class ConsumerLanes:
         for leased in [*self._flow.withdraw(key), *self._trials.withdraw(key)]:
             self._acknowledger.give_back_soon(leased)
         for listener in self._leaving:
-            listener(key.lane)
+            listener(key)
 
     def in_flight(self, key: LaneKey) -> int:
         """Return how many records of a lane are in hand."""

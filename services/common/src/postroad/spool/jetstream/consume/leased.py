@@ -75,8 +75,3 @@ class JetStreamLeasedRecord:
     def places(self) -> int:
         """How many of its process's places it takes; see `spool.room`."""
         return self._places
-
-    @property
-    def lane(self) -> str:
-        """The lane it came from."""
-        return self.lane_key.lane

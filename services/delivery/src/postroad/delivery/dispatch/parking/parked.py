@@ -20,6 +20,7 @@ from operator import attrgetter
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import RecordId
+from postroad.spool.lanes.owners import LaneKey
 
 MOST = 10_000  # records that are remembered, of all sites; half a kilobyte each
 
@@ -42,7 +43,7 @@ class Parked:
 
     record_id: RecordId
     domain: str
-    lane: str
+    lane_key: LaneKey
     places: int
     since: float
     due: float
@@ -212,9 +213,9 @@ class ParkedMail:
     def __len__(self) -> int:
         return len(self._known)
 
-    def leave(self, lane: str) -> None:
-        """Forget the records of a lane that this process has left."""
-        self._forget_those(lambda each: each.lane == lane)
+    def leave(self, lane_key: LaneKey) -> None:
+        """Forget the records of a pool's lane that this process has left."""
+        self._forget_those(lambda each: each.lane_key == lane_key)
 
     def forget(self, now: float) -> None:
         """Forget records that were due and did not come: ended, or moved."""

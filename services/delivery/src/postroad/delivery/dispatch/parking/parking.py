@@ -26,6 +26,7 @@ from postroad.policy.model import EgressPath
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import ClaimLost, SpoolError
 from postroad.spool.interface import CLAIM_MARGIN, LeasedRecord, Put, Ready
+from postroad.spool.lanes.owners import LaneKey
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -100,7 +101,7 @@ class Parking:
         parked = Parked(
             record.record_id,
             record.domain,
-            leased.lane,
+            leased.lane_key,
             leased.places,
             _since(waiting),
             now + seconds,
@@ -133,9 +134,9 @@ class Parking:
         before = lines.places_before(traffic_class, _since(waiting), most=most)
         return site.has_room(traffic_class, now, parked=before, coming=lines.coming)
 
-    def leave(self, lane: str) -> None:
-        """Forget the parked records of a lane; its next owner gets them when they are due."""
-        self._parked.leave(lane)
+    def leave(self, lane_key: LaneKey) -> None:
+        """Forget a lane's parked records; its next owner gets them when they are due."""
+        self._parked.leave(lane_key)
 
     def forget(self, now: float) -> None:
         """Forget records that were due and did not come."""
@@ -182,7 +183,7 @@ class Parking:
     async def _make_ready(self, parked: Parked) -> bool:
         """Make a record ready; False if it is ready already, or about to be."""
         queued = await self._waiting.deferred(
-            parked.record_id, domain=parked.domain, lane=parked.lane
+            parked.record_id, domain=parked.domain, lane=parked.lane_key.lane
         )
         if queued is None:
             return False
