@@ -21,7 +21,7 @@ from postroad_harness.setups.dns import TABLE, Clock
 async def test_a_question_without_an_answer_gives_its_place_to_others(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolver_module, "_AT_ONCE", 10)
+    monkeypatch.setattr(resolver_module, "AT_ONCE", 10)
     monkeypatch.setattr(resolver_module, "_SLOW_AT_ONCE", 3)
     monkeypatch.setattr(resolver_module, "_PATIENCE", 0.3)
     monkeypatch.setattr(resolver_module, "_LIFETIME", 60.0)
@@ -84,7 +84,7 @@ async def turns_held(
     patch: pytest.MonkeyPatch, *askers: Asker, at_once: int = 12
 ) -> AsyncIterator[tuple[Zone, Resolver]]:
     """Have a resolver within at which each asker has a question that is never answered."""
-    patch.setattr(resolver_module, "_AT_ONCE", at_once)
+    patch.setattr(resolver_module, "AT_ONCE", at_once)
     patch.setattr(resolver_module, "_SLOW_AT_ONCE", 3)
     patch.setattr(resolver_module, "_PATIENCE", 60.0)
     patch.setattr(resolver_module, "_LIFETIME", 60.0)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from postroad.process.machine.resolv_conf import ResolvConf
+from postroad.testing.descriptors import no_descriptors
 
 
 def test_a_changed_file_counts_within_seconds(tmp_path: Path) -> None:
@@ -60,3 +61,16 @@ def test_options_stay_and_what_no_server_can_be_is_left_out(tmp_path: Path) -> N
         b"domain \xff\nsearch -\noptions timeout:2\nnameserver x\nnameserver 192.0.2.1\n"
     )
     assert ResolvConf(path).lines(100.0) == "nameserver 192.0.2.1\noptions timeout:2"
+
+
+def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_read_later(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text("nameserver 192.0.2.1\n")
+    conf = ResolvConf(path)
+    conf.lines(100.0)
+    path.write_text("nameserver 192.0.2.53\n")
+    with no_descriptors():
+        assert conf.lines(105.0) == "nameserver 192.0.2.1"
+    assert conf.lines(110.0) == "nameserver 192.0.2.53"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from postroad.process.errors import StartupError
-from postroad.process.tls import check_authorities, client_context
+from postroad.process.tls import check_authorities, client_context, read_authorities
+from postroad.testing.descriptors import no_descriptors
 from postroad.testing.peers.certificates import tls_pair
 
 
@@ -40,3 +41,14 @@ def test_a_read_takes_no_more_memory_than_a_record() -> None:
         made.read(256 * 1024)
     assert tracemalloc.get_traced_memory()[1] < 64 * 1024
     tracemalloc.stop()
+
+
+def test_authorities_read_at_the_start_are_trusted_when_no_file_can_be_opened(
+    tmp_path: Path,
+) -> None:
+    """Without a descriptor OpenSSL finds no authority, and says nothing."""
+    path = tmp_path / "ca.pem"
+    path.write_text(tls_pair("ca.test", "an authority")[0])
+    read_authorities(str(path))
+    with no_descriptors():
+        assert client_context(verify=True, ca_file=str(path)).cert_store_stats()["x509"] > 0

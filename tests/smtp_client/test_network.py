@@ -7,7 +7,7 @@ import resource
 import pytest
 
 from postroad.smtp_client import network
-from postroad.smtp_client.network import HostUnreachable, NetworkError, connect
+from postroad.smtp_client.network import HostUnreachable, NetworkError, OwnLack, connect
 from postroad.testing.patience import patient
 from postroad.testing.peers.mx import ScriptedMx
 
@@ -66,7 +66,7 @@ async def test_having_no_descriptors_left_says_nothing_about_the_host() -> None:
     async with ScriptedMx() as mx:
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
         try:
-            with pytest.raises(HostUnreachable, match="Too many open files"):
+            with pytest.raises(OwnLack, match="Too many open files"):
                 await connect("127.0.0.1", mx.port, timeout=5.0)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -10,7 +10,7 @@ class DnsFailure(Enum):
     NO_SUCH_NAME = auto()  # NXDOMAIN: the name does not exist
     NO_DATA = auto()  # the name exists, but has no records of the type
     TEMPORARY = auto()  # SERVFAIL, a timeout, no server: an unknown result counts as temporary
-    UNASKED = auto()  # not asked, because the DNS is known not to answer
+    UNASKED = auto()  # not asked: the DNS is known not to answer, or we have no descriptors
 
 
 UNKNOWN = (DnsFailure.TEMPORARY, DnsFailure.UNASKED)

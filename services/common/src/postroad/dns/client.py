@@ -21,11 +21,16 @@ import dns.resolver
 
 from postroad.dns.answers import DnsFailure
 from postroad.mail.ip_address import unmapped
+from postroad.process.descriptors import LACKS, is_own_lack
 from postroad.process.machine.resolv_conf import ResolvConf
 
 _LONGEST = 3600.0  # the most seconds for which an answer is cached
 _NEGATIVE = 60.0  # seconds for a negative answer without a SOA record
 _TROUBLE = 5.0  # seconds for which a failure is cached
+_LACK = 1.0  # seconds for which a lack of our own is cached
+
+
+_NO_DESCRIPTOR = "the DNS cannot be asked: this machine has no file descriptors left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,8 @@ class DnsClient:
         """
         Return the result, and whether any server answered, even with SERVFAIL.
 
-        `lifetime` is the number of seconds for all tries.
+        `lifetime` is the number of seconds for all tries. If this machine has no file descriptor
+        left, the question is unasked.
         """
         try:
             resolver = self._current()
@@ -70,6 +76,9 @@ class DnsClient:
             ttl = _negative_response(error.kwargs.get("response"))
             return Found((), DnsFailure.NO_DATA, f"no {kind} record", ttl), True
         except (dns.exception.DNSException, OSError, ValueError) as error:
+            if (lack := _own_lack(error)) is not None and not _was_answered(error):
+                LACKS.tell(lack)
+                return Found((), DnsFailure.UNASKED, _NO_DESCRIPTOR, _LACK), False
             found = Found((), DnsFailure.TEMPORARY, _sentence(error), _TROUBLE)
             return found, _was_answered(error)
         # The shortest TTL of the chain of aliases; each record has its own (RFC 1035 §3.2.1).
@@ -132,6 +141,15 @@ def _was_answered(error: Exception) -> bool:
     if not isinstance(error, dns.resolver.NoNameservers | dns.resolver.LifetimeTimeout):
         return isinstance(error, dns.exception.DNSException)
     return any(tried[-1] is not None for tried in error.kwargs.get("errors", ()))
+
+
+def _own_lack(error: Exception) -> OSError | None:
+    """Return the error that says that a question was not sent for want of a descriptor, if any."""
+    tries = getattr(error, "kwargs", {}).get("errors", ())
+    for each in (error, *(tried[3] for tried in tries)):
+        if isinstance(each, OSError) and is_own_lack(each):
+            return each
+    return None
 
 
 def _sentence(error: Exception) -> str:

@@ -32,7 +32,7 @@ _TRY = 1.0  # seconds until a question is repeated, or sent to the next of sever
 _PATIENCE = 3.0  # seconds for which a question keeps its turn, with all its tries
 _LIFETIME = 10.0  # seconds for which it keeps a turn for slow names
 _PATIENT_TRY = 4.0  # seconds until a question is repeated there, since a server may be slow
-_AT_ONCE = 100  # turns
+AT_ONCE = 100  # turns
 _SLOW_AT_ONCE = 25  # further turns for slow names
 _Key = tuple[str, str, bool]  # name, kind of record, whether a slow domain's mail asks
 _PROBE = ("", "NS")  # the root's name servers: every working name server answers this
@@ -60,14 +60,18 @@ _UNASKED = Found((), DnsFailure.UNASKED, "the DNS does not answer", 0.0)
 class Resolver:
     """Asks the system's DNS servers, or the given one."""
 
-    def __init__(self, server: tuple[str, int] | ResolvConf | None = None) -> None:
+    def __init__(
+        self, server: tuple[str, int] | ResolvConf | None = None, *, at_once: int | None = None
+    ) -> None:
+        """`at_once`: questions at a time, of AT_ONCE; at most a quarter more are for slow names."""
+        at_once = min(at_once or AT_ONCE, AT_ONCE)
         server = server or ResolvConf()
         self._client = DnsClient(server, _TRY)
         self._patient = DnsClient(server, _PATIENT_TRY)
         self._cache: OrderedDict[tuple[str, str], tuple[Found, float]] = OrderedDict()  # until when
         self._asking: dict[_Key, _Asking] = {}
-        self._turns = DnsTurns(_AT_ONCE)
-        self._slow_turns = DnsTurns(_SLOW_AT_ONCE)
+        self._turns = DnsTurns(at_once)
+        self._slow_turns = DnsTurns(max(1, min(at_once // 4, _SLOW_AT_ONCE)))
         self._breaker = Breaker()
         self._probing = asyncio.Lock()
         self._silence = Silence()  # of names and kinds of records
@@ -200,6 +204,8 @@ class Resolver:
                 found, answered = await self._client.ask(name, kind, lifetime=_PATIENCE)
         finally:
             self._breaker.asking -= 1
+        if found.trouble is DnsFailure.UNASKED:
+            return found  # a lack of our own says nothing about the name or the server
         if answered:
             self._breaker.answers(time.monotonic())
             self._silence.forget((name, kind))
@@ -220,8 +226,10 @@ class Resolver:
         began = time.monotonic()
         # Short tries reach each of several servers; a slow server needs a longer try.
         patient = asyncio.create_task(self._patient.ask(*_PROBE, lifetime=_PATIENT_TRY))
-        _, answered = await self._client.ask(*_PROBE, lifetime=_PATIENCE)
-        if answered or (await patient)[1]:
+        found, answered = await self._client.ask(*_PROBE, lifetime=_PATIENCE)
+        if found.trouble is DnsFailure.UNASKED:
+            patient.cancel()  # not even sent
+        elif answered or (await patient)[1]:
             patient.cancel()
             self._breaker.answers(time.monotonic())
         else:

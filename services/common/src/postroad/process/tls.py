@@ -65,6 +65,16 @@ def client_context(*, verify: bool, ca_file: str | None = None) -> ssl.SSLContex
     return context
 
 
+def read_authorities(ca_file: str | None) -> None:
+    """
+    Read what outgoing connections need of files, and keep it.
+
+    Done at the start: OpenSSL takes a file that it cannot open for want of a descriptor for none.
+    """
+    for verify in (False, True):
+        client_context(verify=verify, ca_file=ca_file)
+
+
 def check_authorities(ca_file: str, *, setting: str) -> None:
     """Raise StartupError when the file of authorities in a setting cannot be used."""
     try:

@@ -16,11 +16,11 @@ from typing import cast
 
 from postroad.mail.address import is_number, normalise_domain
 from postroad.mail.errors import AddressSyntaxError
+from postroad.process.descriptors import LACKS, is_own_lack
 from postroad.process.tls import client_context
 
 _HIGH_WATER = 256 * 1024  # octets written and not yet gone, at which the writer waits
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # this machine has no more
 _AT_ONCE = 2.0  # seconds: what takes longer is the word of a router far away
 _MOST_UNREAD = 256 * 1024  # octets that a host may say unasked, before it is made to wait
 
@@ -31,6 +31,10 @@ class NetworkError(Exception):
 
 class HostUnreachable(NetworkError):
     """No packet could be sent to the address: it says nothing about who is there."""
+
+
+class OwnLack(NetworkError):
+    """This machine has no file descriptor left: it says nothing about any host, nor about mail."""
 
 
 class SourceUnusable(HostUnreachable):
@@ -246,8 +250,10 @@ async def connect(
     except OSError as error:
         if source is not None and error.errno in _NO_ROUTE and _is_missing(source):
             raise SourceUnusable(f"source address {source}: {os.strerror(error.errno)}") from error
-        unroutable = error.errno in _NO_ROUTE and time.monotonic() - began < _AT_ONCE
-        if unroutable or error.errno in _OURS:
+        if is_own_lack(error):
+            LACKS.tell(error)
+            raise OwnLack(_reason(error)) from error
+        if error.errno in _NO_ROUTE and time.monotonic() - began < _AT_ONCE:
             raise HostUnreachable(_reason(error)) from error
         raise NetworkError(_reason(error)) from error
     return connection

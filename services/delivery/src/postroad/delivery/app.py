@@ -1,6 +1,7 @@
 """Builds the delivery process from its parts."""
 
 from postroad.delivery.context import AttemptContext, WorkerContext
+from postroad.delivery.descriptors import Portions, within_descriptors
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
 from postroad.delivery.routing.addresses import AddressRules
@@ -10,10 +11,9 @@ from postroad.delivery.settling.dsn import Notifier
 from postroad.delivery.sites.pool import SessionPool
 from postroad.dns.resolver import Resolver
 from postroad.policy.secrets.seal import Reader
-from postroad.process.descriptors import raise_limit
 from postroad.process.lifecycle import Process
 from postroad.process.own_name import own_name
-from postroad.process.tls import check_authorities
+from postroad.process.tls import check_authorities, read_authorities
 from postroad.queue.configuration import Configuration
 from postroad.queue.opening import open_keyring, open_queue
 from postroad.smtp_client.peer import Timeouts
@@ -26,12 +26,13 @@ async def build(process: Process, settings: DeliverySettings) -> None:
     ca_file = settings.tls_ca_file or None
     if ca_file is not None:
         check_authorities(ca_file, setting="POSTROAD_TLS_CA_FILE")
-    raise_limit()  # each record in hand may need a connection, and idle sessions need some
+    portions = within_descriptors(settings.in_hand)
+    read_authorities(ca_file)
     keyring = open_keyring(settings.queue)
     spool = await open_queue(process, settings.queue, role="delivery")
     configuration = Configuration(spool, {Reader.DELIVERY: keyring})
     process.spawn("configuration", configuration.run())
-    context = _context(process, settings, spool, configuration, ca_file)
+    context = _context(process, settings, spool, configuration, ca_file, portions)
     worker = Worker(context)
     process.readiness.add("configuration", lambda: configuration.lack)
     process.readiness.add("queue", lambda: _why_no_queue(spool))
@@ -53,17 +54,18 @@ def _context(
     spool: Spool,
     configuration: Configuration,
     ca_file: str | None,
+    portions: Portions,
 ) -> WorkerContext:
     server, name = settings.resolver, own_name(settings.hostname)
     consumer = spool.take(
-        pool=settings.queue.pool, room=settings.in_hand, room_bytes=settings.in_hand_bytes
+        pool=settings.queue.pool, room=portions.in_hand, room_bytes=settings.in_hand_bytes
     )
     return WorkerContext(
         spool=spool,
         consumer=consumer,
         configuration=configuration,
         router=Router(
-            Resolver((server.host, server.port) if server else None),
+            Resolver((server.host, server.port) if server else None, at_once=portions.questions),
             RouterSettings(
                 smtp_port=settings.smtp_port,
                 rules=AddressRules(settings.allow_private_mx, settings.egress.walls),
@@ -73,7 +75,7 @@ def _context(
         attempts=AttemptContext(
             spool=spool,
             consumer=consumer,
-            pool=SessionPool(),
+            pool=SessionPool(in_all=portions.idle),
             hostname=name,
             timeouts=Timeouts(),
             ca_file=ca_file,
@@ -81,7 +83,7 @@ def _context(
         notifier=Notifier(name),
         process=process.name,
         pool=settings.queue.pool,
-        in_hand=settings.in_hand,
+        in_hand=portions.in_hand,
     )
 
 

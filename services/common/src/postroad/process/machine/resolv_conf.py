@@ -9,6 +9,8 @@ machine: many processes never ask the DNS, and need not fail for it.
 import ipaddress
 from pathlib import Path
 
+from postroad.process.descriptors import is_own_lack
+
 _FILE = Path("/etc/resolv.conf")
 _LOOK_EVERY = 2.0  # seconds
 _NO_SERVER = "nameserver 127.0.0.1"
@@ -33,9 +35,9 @@ class ResolvConf:
         if now - self._looked_at >= _LOOK_EVERY:
             self._looked_at = now
             version = self._version_now()
-            if version != self._version:
+            if version != self._version and (text := self._text()) is not None:
                 self._version = version
-                self._lines = _usable(self._text())
+                self._lines = _usable(text)
         return self._lines
 
     def _version_now(self) -> tuple[int, ...] | None:
@@ -45,11 +47,12 @@ class ResolvConf:
             return None
         return found.st_mtime_ns, found.st_ino, found.st_dev, found.st_size
 
-    def _text(self) -> str:
+    def _text(self) -> str | None:
+        """Return the text, None if it cannot be known now for want of a file descriptor."""
         try:
             return self._path.read_text("utf-8", "replace")
-        except OSError:
-            return ""
+        except OSError as error:
+            return None if is_own_lack(error) else ""
 
 
 def _usable(text: str) -> str:

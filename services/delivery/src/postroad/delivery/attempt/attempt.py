@@ -59,7 +59,7 @@ class AttemptResult:
 
 
 class Attempt:
-    """One attempt. Raises LeaseLost when the record must be dropped; body errors pass through."""
+    """One attempt. Raises LeaseLost if the record must be dropped; body errors and OwnLack pass."""
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from postroad.delivery.outcome import Outcome, OutcomeKind, deferred, of_reply
 from postroad.delivery.sites.pool import Under
 from postroad.delivery.sites.site import Site
 from postroad.smtp_client.endpoint import Endpoint
-from postroad.smtp_client.network import HostUnreachable, NetworkError, SourceUnusable
+from postroad.smtp_client.network import HostUnreachable, NetworkError, OwnLack, SourceUnusable
 from postroad.smtp_client.opening import is_nobody_there, open_session
 from postroad.smtp_client.outages import NetworkPath
 from postroad.smtp_client.peer import Peer, SessionError, SessionRefused
@@ -53,7 +53,7 @@ class SiteSessions:
         return self._context.pool.take(endpoint, time.monotonic())
 
     async def open(self, peer: Peer, load: Load, tls_failed: str) -> Session:
-        """Open a session in our slot. Raises NotOpenedError, and LeaseLost."""
+        """Open a session in our slot. Raises NotOpenedError, LeaseLost, and OwnLack."""
         site = self._site
         if not await load.consumer.confirm(load.leased):  # nor may its site's lane be ours any more
             raise load.lease_lost
@@ -71,6 +71,9 @@ class SiteSessions:
             metrics.NOT_OPENED.inc()
             refusal = of_reply(error.reply, error.phase, host=peer.host, kind=OutcomeKind.DEFERRED)
             raise NotOpenedError(replace(refusal, status=LOST)) from error
+        except OwnLack:  # no other address would be tried with more success
+            metrics.NOT_OPENED.inc()
+            raise
         except (SessionError, NetworkError) as error:
             if is_nobody_there(error) and not isinstance(error, HostUnreachable):
                 outages.fails(path, time.monotonic())

@@ -29,6 +29,7 @@ from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.policy.model import EgressPath
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.smtp_client.endpoint import Endpoint
+from postroad.smtp_client.network import OwnLack
 from postroad.spool.errors import SpoolError
 from postroad.telemetry import tracing
 from postroad.telemetry.logs import get_logger
@@ -259,10 +260,9 @@ class SiteDispatcher:
     async def _carry_out(self, site: Site, attempt: Attempt) -> None:
         """Run an attempt and settle its record."""
         leased, egress_path = attempt.waiting.leased, attempt.waiting.egress_path
-        record = leased.record
         try:
             ended = await self._run(site, attempt)
-        except SpoolError as error:
+        except (SpoolError, OwnLack) as error:
             await self._settler.broken_off(leased, egress_path, site.name, attempt.known, error)
             return
         except asyncio.CancelledError:
@@ -270,9 +270,9 @@ class SiteDispatcher:
             raise
         except Exception:
             metrics.INTERNAL_ERRORS.inc()
-            log.exception("an attempt failed", record_id=str(record.record_id))
+            log.exception("an attempt failed", record_id=str(leased.record.record_id))
             ended = attempt.known
-            ended.outcomes = for_all(record, deferred("local error")) | ended.outcomes
+            ended.outcomes = for_all(leased.record, deferred("local error")) | ended.outcomes
         else:
             if not ended.reached:
                 site.take_back(attempt.waiting)

@@ -27,6 +27,7 @@ from postroad.delivery.settling.unattempted import (
 )
 from postroad.policy.model import EgressPath
 from postroad.process.background.tasks import BackgroundTasks
+from postroad.smtp_client.network import OwnLack
 from postroad.spool.agreement import Order
 from postroad.spool.errors import BodyCorrupt, BodyMissing, LeaseLost, SpoolError, SpoolUnavailable
 from postroad.spool.interface import LeasedRecord
@@ -36,7 +37,7 @@ from postroad.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 _SETTLES = 500  # concurrent settles
-_SOON = (10.0, 30.0)  # seconds until an attempt that the queue interrupted is tried again
+_SOON = (10.0, 30.0)  # seconds until an attempt is tried again that the queue or this machine ended
 
 
 class Settler:
@@ -242,10 +243,10 @@ class Settler:
         egress_path: EgressPath,
         site: str,
         known: AttemptResult,
-        error: SpoolError,
+        error: SpoolError | OwnLack,
     ) -> None:
         """
-        End an attempt that an error of the queue interrupted.
+        End an attempt that an error of the queue, or a lack of this machine's own, interrupted.
 
         The retry schedule does not advance. Recipients that have the mail do not get it again. A
         body is also missing if another process, paused for longer than its lease, has ended the
@@ -261,6 +262,8 @@ class Settler:
                 return
             except SpoolUnavailable as unavailable:
                 reason = f"the body cannot be read now: {unavailable}"
+        if isinstance(error, OwnLack):
+            reason = f"this machine cannot connect: {error}"
         if isinstance(error, LeaseLost):
             metrics.LEASES_LOST.inc()
             if not known.outcomes:

@@ -20,6 +20,7 @@ from postroad.ingress.session.handshake import TIMEOUT, begin_tls
 from postroad.ingress.session.host import SessionServer
 from postroad.ingress.session.session import SmtpSession
 from postroad.mail.ip_address import Address, Network
+from postroad.process.descriptors import LACKS
 from postroad.process.sockets import BACKLOG
 from postroad.smtp.reply import Reply
 from postroad.telemetry.log_limit import network_of
@@ -86,7 +87,7 @@ class Listener:
             except (BlockingIOError, ConnectionError):
                 return
             except OSError as error:
-                log.error("no connection can be accepted", error=str(error))
+                LACKS.tell(error)
                 self._loop.remove_reader(self._listener)
                 self._loop.call_later(_PAUSE, self._start)
                 return
