@@ -2,7 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -15,8 +19,10 @@ from postroad.smtp_client.transaction import Outgoing, TransactionReplies
 from postroad.testing.patience import patient
 from postroad.testing.peers.mx import SILENCE, ScriptedMx
 from postroad.testing.peers.transact import transact
+from postroad.testing.streams import hang_up
 
 LONG = timedelta(minutes=5)
+BLOCK, BLOCKS = 512 * 1024, 32  # octets, and more of them than sockets buffer
 TIMES = Timeouts(command=LONG, data=LONG, final_dot=LONG, hurry=timedelta(seconds=0.1))
 
 
@@ -50,3 +56,63 @@ async def test_a_final_dot_has_its_whole_time_whoever_needs_the_place() -> None:
         await asyncio.wait_for(wait_at(b".", hurried=hurried), 0.5)
     assert hurried.is_set()
     assert time.monotonic() - began >= 0.5
+
+
+async def deaf(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    *,
+    hears: asyncio.Event,
+    left: asyncio.Event,
+) -> None:
+    """Answer each command, then read nothing until the event, and then all of the content."""
+    writer.write(b"220 x\r\n")
+    for reply in (b"250 x\r\n", b"250 x\r\n", b"250 x\r\n", b"354 go on\r\n"):
+        await reader.readline()
+        writer.write(reply)
+    await hears.wait()
+    end = b""
+    with suppress(ConnectionError):
+        while end != b"\r\n.\r\n" and (octets := await reader.read(BLOCK)):
+            end = (end + octets)[-5:]
+    writer.write(b"250 2.0.0 taken\r\n")
+    await hang_up(writer)
+    left.set()
+
+
+async def send_to_the_deaf(hears: asyncio.Event, times: Timeouts) -> TransactionReplies:
+    left = asyncio.Event()
+    serve = partial(deaf, hears=hears, left=left)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        peer = Peer("mx.test", "127.0.0.1", port, "relay.test", tls=TlsMode.NONE)
+        session = await open_session(peer, times)
+        to = (parse_mailbox("b@y.example"),)
+        message = Outgoing(parse_mailbox("a@x.example"), to, blocks(), BLOCK * BLOCKS)
+        transaction = TransactionReplies(recipients=[None])
+        try:
+            await transact(session, message, transaction)
+        finally:
+            hears.set()
+            session.abort()
+            await left.wait()
+        return transaction
+
+
+async def blocks() -> AsyncIterator[bytes]:
+    for _ in range(BLOCKS):
+        yield b"x" * (BLOCK - 2) + b"\r\n"
+
+
+async def test_a_peer_that_stops_reading_is_given_up_when_its_time_is_over() -> None:
+    """And not before: the wait goes on after the shorter time, which nobody needs."""
+    times = replace(TIMES, block=timedelta(seconds=0.5))
+    with pytest.raises(SessionLost, match=r"no progress in 0\.5 s"):
+        await asyncio.wait_for(send_to_the_deaf(asyncio.Event(), times), patient(20))
+
+
+async def test_a_peer_that_reads_slowly_gets_the_whole_content() -> None:
+    hears = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.5, hears.set)  # after several of the shorter times
+    sent = await asyncio.wait_for(send_to_the_deaf(hears, replace(TIMES, block=LONG)), patient(20))
+    assert sent.is_delivered

@@ -160,7 +160,8 @@ class Connection(asyncio.Protocol):
     async def drained(self) -> None:
         """Wait while the peer reads more slowly than we write."""
         while self._writer is not None:
-            await self._writer
+            # Whoever waits for a limited time cancels its wait, and then waits again.
+            await asyncio.shield(self._writer)
         if self._lost is not None and not self._received:
             raise self._loss()
 
