@@ -137,7 +137,7 @@ async def deferred(spool: Spool, record_id: RecordId, domain: str, lane: str) ->
 async def test_a_recipient_that_waits_no_more_is_not_meant(spool: Spool) -> None:
     done, waits = (QueuedRecipient(parse_mailbox(f"{who}@y.example")) for who in "bc")
     done = replace(done, state=RecipientState.DELIVERED)
-    await put(spool, recipients=(done, waits))
+    await put(spool, recipients=(done, waits), place=Deferred(now() + LATER))
     assert await found(spool, Selection(recipient="b@y.example")) == []
     assert len(await found(spool, Selection(recipient="c@y.example"))) == 1
 

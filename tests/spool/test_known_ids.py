@@ -72,7 +72,7 @@ async def test_mail_of_a_dead_process_comes_again(
     consumer = take(delivery)
     [leased] = await first(consumer, 1)
     later = now() + timedelta(hours=1)
-    await forge(servers, delivery, leased.record, step=1000, waits_until=later, hold=hold)
+    await forge(servers, delivery, leased.record, waits_until=later, hold=hold)
     waits = WaitKind.DEFERRED if hold is None else WaitKind.HELD
     await until(delivery, *sorted([WaitKind.READY, waits]))
     await crash_process(delivery, consumer)

@@ -28,6 +28,7 @@ from postroad.spool.jetstream.nats.direct_get import (
     pages,
 )
 from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.new_mail import read_new
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.publish.succession import (
     REPLACES,
@@ -229,13 +230,16 @@ def _subjects(
 def _queued(kind: WaitKind, key: Key, message: StoredMessage) -> Queued | None:
     if not message.data:
         return None  # not a record, see Succession.end_replaced
+    stored, headers = message.stored_at.astimezone(UTC), message.headers
+    is_new = key.stream is QueueStream.INTAKE
     try:
-        record = decode(message.data, intake=key.intake)
+        record = (
+            read_new(message.data, message.subject, key, stored) if is_new else decode(message.data)
+        )
     except RecordCorrupt as error:
         log.error("a record cannot be read", subject=message.subject, error=str(error))
         return None
-    stored, headers = message.stored_at.astimezone(UTC), message.headers
-    if key.stream is QueueStream.INTAKE:
+    if is_new:
         # What its headers say is the word of who accepted it, and means nothing.
         return Queued(record, kind, record.waits_until, key, message.subject, stored)
     schedule = headers.get("Nats-Schedule", "")

@@ -16,4 +16,5 @@ def delivered(subject: str, payload: bytes) -> Delivered:
     pull = LanePull(0, LaneKey("default", "p00"), record("0" * 26).traffic_class)
     reply = "$JS.ACK.POSTROAD_I_0.default_x_p00.1.1.1.1.0"
     message = Incoming(subject, reply, b"", payload)
-    return Delivered(Key(QueueStream.INTAKE, 0, 1), 1, False, False, pull, message)
+    key, stored_at = Key(QueueStream.INTAKE, 0, 1), int(now().timestamp() * 1e9)
+    return Delivered(key, stored_at, 1, False, False, pull, message)

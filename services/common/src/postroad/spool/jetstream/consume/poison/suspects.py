@@ -13,6 +13,7 @@ from postroad.spool.event import Event, EventType, record_event
 from postroad.spool.ids import RecordId, derived_queue_id
 from postroad.spool.interface import HOLD_LIMIT, Held, Put, held
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
+from postroad.spool.jetstream.new_mail import read_new
 from postroad.spool.jetstream.streams.subjects import domain_of_ready, is_plain
 from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.record import Hold, QueuedRecipient, QueueRecord
@@ -65,18 +66,15 @@ def held_event(record: QueueRecord, reason: str, now: datetime, process: str) ->
 
 def record_of(delivered: Delivered) -> QueueRecord:
     """Return the record that was delivered, or one that stands for it if it is unreadable."""
+    message, key = delivered.message, delivered.key
     try:
-        if not is_plain(delivered.message.subject):
+        if not is_plain(message.subject):
             raise RecordCorrupt("a subject under which no record is stored")
-        record = decode(delivered.message.data, intake=delivered.key.intake)
-        if record.record_id.shard != delivered.key.shard:
+        if key.stream is QueueStream.INTAKE:
+            return read_new(message.data, message.subject, key, delivered.stored)
+        record = decode(message.data)
+        if record.record_id.shard != key.shard:
             raise RecordCorrupt("a record of another shard")
-        if delivered.key.stream is QueueStream.INTAKE and (
-            record.chosen_site is not None or record.lane_moves
-        ):
-            # Who accepts mail has no say about hosts, which may be those of other mail, too, and
-            # none about the lane in which a site's mail is sent.
-            raise RecordCorrupt("new mail with a chosen site, or that has moved")
     except RecordCorrupt as error:
         return unreadable_of(delivered, str(error))
     return record

@@ -1,5 +1,7 @@
 """A record as the server delivered it, with what its headers say about earlier records."""
 
+from datetime import UTC, datetime
+
 from postroad.mail.valueclass import valueclass
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
 from postroad.spool.jetstream.nats.incoming import Incoming
@@ -15,19 +17,26 @@ class Delivered:
     """
     A record as the server delivered it.
 
-    `again`: a process may have had it before. `forgotten`: a process may still have it, without a
-    lease, because the servers lost the consumer that delivered it.
+    `stored_at` is when it was stored, by the servers' clock, in nanoseconds. `again`: a process may
+    have had it before. `forgotten`: a process may still have it, without a lease, because the
+    servers lost the consumer that delivered it.
 
     Headers count only where delivery itself stored the record. New mail follows from nothing, and
     who accepts it has no say about other records.
     """
 
     key: Key
+    stored_at: int
     deliveries: int
     again: bool
     forgotten: bool
     pull: LanePull
     message: Incoming
+
+    @property
+    def stored(self) -> datetime:
+        """When it was stored, by the servers' clock."""
+        return datetime.fromtimestamp(self.stored_at / 1e9, UTC)
 
     @property
     def follows(self) -> Key | None:

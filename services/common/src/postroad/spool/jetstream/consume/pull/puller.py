@@ -244,7 +244,9 @@ class Puller:
         forgotten = pull.may_repeat(number, stored_at, deliveries)
         again = forgotten or deliveries > 1
         key = Key(pull.kind, pull.shard, sequence)
-        self._receiver.deliver(Delivered(key, deliveries, again, forgotten, pull, message))
+        self._receiver.deliver(
+            Delivered(key, stored_at, deliveries, again, forgotten, pull, message)
+        )
 
     def _foreign(self, stream: str, consumer: str) -> LanePull:
         """Return a stand-in for a lane that was left: records that were sent still arrive."""

@@ -1,0 +1,66 @@
+"""
+Reads new mail, and believes of it what only who accepts mail can know. No I/O.
+
+Who accepts mail writes the whole record, and chooses its subject. But an order does not act on mail
+that was released after it, or that arrived after it. A message that goes on does not count in the
+rate of its site. Mail leaves in the order of its arrival. And a listing, a count and a consumer go
+by the subject. So new mail has no history of delivery, lies under its own subject, and arrived when
+it was stored, or a little earlier.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from postroad.spool.errors import RecordCorrupt
+from postroad.spool.jetstream.streams.subjects import intake_subject
+from postroad.spool.lanes.keys import Key
+from postroad.spool.record import QueuedRecipient, QueueRecord, RecipientState
+from postroad.spool.wire.record import decode
+
+# Mail arrives before it is stored, for as long as that takes, and as the clocks differ.
+_EARLIER = timedelta(minutes=10)
+
+
+def read_new(data: bytes, subject: str, key: Key, stored: datetime) -> QueueRecord:
+    """
+    Return the record that is `stored` in an intake since that moment, by the servers' clock.
+
+    Raises RecordCorrupt for one that nobody stores there who accepts mail.
+    """
+    record = decode(data, intake=key.sequence)
+    if record.record_id.shard != key.shard:
+        raise RecordCorrupt("a record of another shard")
+    if _was_moved(record) or _was_tried(record) or _was_ordered(record):
+        raise RecordCorrupt("new mail with a history of delivery")
+    if not _is_its_own(subject, record, key.shard):
+        raise RecordCorrupt("new mail under the subject of other mail")
+    arrival = min(max(record.arrival, stored - _EARLIER), stored)
+    return record if arrival == record.arrival else replace(record, arrival=arrival)
+
+
+def _was_moved(record: QueueRecord) -> bool:
+    return bool(record.step or record.lane_moves) or record.chosen_site is not None
+
+
+def _was_tried(record: QueueRecord) -> bool:
+    return (
+        bool(record.attempts or record.resume_from or record.doubtful_hosts or record.delay_warned)
+        or record.last_attempt is not None
+        or record.overtime is not None
+        or not all(map(_is_untried, record.recipients))
+    )
+
+
+def _is_untried(recipient: QueuedRecipient) -> bool:
+    return recipient.state is RecipientState.PENDING and recipient.last is None
+
+
+def _was_ordered(record: QueueRecord) -> bool:
+    held = record.hold
+    return record.released is not None or (held is not None and held.ordered is not None)
+
+
+def _is_its_own(subject: str, record: QueueRecord, shard: int) -> bool:
+    """Whether a subject is that of a record, in whatever lane: the lane's owner moves it."""
+    tokens = subject.split(".")
+    return len(tokens) == 8 and intake_subject(shard, record, tokens[6]) == subject
