@@ -7,6 +7,7 @@ main (app.py);deliver (worker.py);write (network.py) 6
 main (app.py);deliver (worker.py);deliver (worker.py) 3
 main (app.py) 1
 run (log.py);wait (threading.py) 90
+LineSink._run (sink.py:57);Condition.wait (threading.py:288) 90
 """
 
 

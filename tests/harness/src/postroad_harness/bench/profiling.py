@@ -9,6 +9,7 @@ graph tools read them. It needs the right to trace other processes (ptrace).
 
 import argparse
 import asyncio
+import re
 import shutil
 import sys
 from collections import Counter
@@ -28,7 +29,8 @@ from postroad_harness.ending import run_orderly
 _LOOKS = 200  # a second
 _WARM = 300  # messages before anything is looked at
 _SHOWN = 25
-_WAITING = "wait (threading.py)"  # the thread that writes the log, when there is nothing to write
+# The thread that writes the log, when there is nothing to write; py-spy names class and line.
+_WAITING = re.compile(r"\bwait \(threading\.py(:\d+)?\)$")
 
 
 @dataclass
@@ -64,7 +66,7 @@ def read_stacks(text: str) -> Profile:
     profile = Profile()
     for line in text.splitlines():
         stack, _, count = line.rpartition(" ")
-        if stack and not stack.endswith(_WAITING):
+        if stack and not _WAITING.search(stack):
             profile.add(stack.split(";"), int(count))
     return profile
 
