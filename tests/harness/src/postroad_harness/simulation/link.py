@@ -136,20 +136,22 @@ class SimulatedLink:
             self.written = written
             self._servers.receive(self, subject, data, reply, headers)
 
-    def deliver(self, subject: str, data: bytes, reply: str, headers: dict[str, str]) -> None:
-        """Send a message to the process."""
-        message = Incoming(subject, reply, _answer_header(headers), data)
+    def deliver(
+        self, inbox: str, data: bytes, reply: str, headers: dict[str, str], *, subject: str = ""
+    ) -> None:
+        """Send a message to an inbox of the process; a record keeps the subject of its stream."""
+        message = Incoming(subject or inbox, reply, _answer_header(headers), data)
         self._last_back = max(self._last_back, self._when())
         self._network.call_at(
-            self._last_back, self._hear, self._epoch, message, context=self.process.context
+            self._last_back, self._hear, self._epoch, inbox, message, context=self.process.context
         )
 
     def interested(self, subject: str) -> bool:
         """Whether anybody would hear it."""
         return self.connected and subject.rpartition(".")[0] + "." in self.heard_by
 
-    def _hear(self, epoch: int, message: Incoming) -> None:
-        heard = self.heard_by.get(message.subject.rpartition(".")[0] + ".")
+    def _hear(self, epoch: int, inbox: str, message: Incoming) -> None:
+        heard = self.heard_by.get(inbox.rpartition(".")[0] + ".")
         if epoch == self._epoch and heard is not None:
             heard(message)
 

@@ -7,7 +7,11 @@ from datetime import datetime
 
 from postroad.spool.ids import RecordId
 from postroad.spool.interface import Deferred, Held, QueueState, Ready
-from postroad.spool.jetstream.streams.subjects import named_stream
+from postroad.spool.jetstream.streams.subjects import (
+    intake_subject,
+    named_stream,
+    ready_subject,
+)
 from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.memory.store import MemoryStore
 from postroad.spool.memory.stored import StoredRecord
@@ -33,6 +37,12 @@ class EndNotes:
             for key, stored in store.records.items()
             if key.stream is QueueStream.INTAKE and stored.record.record_id == record_id
         ]
+
+
+def subject_in(stored: StoredRecord, lane: str) -> str:
+    """Return the subject under which a record that is new or ready lies in a lane."""
+    name = intake_subject if stored.key.stream is QueueStream.INTAKE else ready_subject
+    return name(0, stored.record, lane)
 
 
 def look(store: MemoryStore, ends: EndNotes, stream: QueueStream, request: bytes) -> bytes:

@@ -2,10 +2,9 @@
 The queue's servers: answer spool's requests like JetStream, over the memory store.
 
 They behave like nats-server 2.15. A consumer is in memory and is lost at a restart. A record comes
-again after ack_wait. `+WPI` is answered whether or not it extends anything. An acknowledgement of a
-record that this consumer has not delivered yet gets no answer. A batch is stored atomically. There
-is one shard, because several would add nothing but the shard in queue ids. It has both streams,
-each with its own sequences and ids; nothing can be deleted from the intake.
+again after ack_wait. `+WPI` is always answered. An acknowledgement of a record that this consumer
+has not delivered yet gets no answer. A batch is stored atomically. There is one shard: several add
+nothing but its number. It has both streams; nothing can be deleted from the intake.
 """
 
 import json
@@ -31,6 +30,7 @@ from postroad_harness.simulation.looks import (
     look,
     place_of,
     stream_asked,
+    subject_in,
     waiting_key,
 )
 from postroad_harness.simulation.network import Network
@@ -260,12 +260,12 @@ class SimulatedServers:
             consumer.pulls.remove(pull)
         consumer.deliveries += 1
         number, at = consumer.deliveries, int(stored.at.timestamp() * 1e9)
-        ack = f"$JS.ACK.{stream_name(key.stream, 0)}.{consumer.name}"
-        reply = f"{ack}.{stored.deliveries}.{sequence}.{number}.{at}.0"
+        ack = f"$JS.ACK.{stream_name(key.stream, 0)}.{consumer.name}.{stored.deliveries}"
+        reply, subject = f"{ack}.{sequence}.{number}.{at}.0", subject_in(stored, consumer.lane)
         headers = {FOLLOWS: stored.follows.token} if stored.follows else {}
         if stored.fired:
             headers["Nats-Scheduler"] = key.token  # its subject, really
-        pull.link.deliver(pull.token, encode(stored.record), reply, headers)
+        pull.link.deliver(pull.token, encode(stored.record), reply, headers, subject=subject)
 
     # ------------------------------------------------------------ acknowledgements
 
