@@ -96,7 +96,9 @@ def test_the_queue_may_take_85_percent_of_the_volume(helm: Helm, size: object, o
     objects = helm.render({"nats.storage.size": size})
     config = named(objects, "ConfigMap", "nats")["data"]["nats-server.conf"]
     limit = octets * 85 // 100
-    assert f"max_file_store: {limit}\n" in config
+    accounts = named(objects, "ConfigMap", "nats")["data"]["nats-accounts.conf"]
+    assert f"jetstream: {{ max_file: {3 * limit} }}\n" in accounts  # each copy counts
+    assert f"max_file_store: {limit * 18 // 17}\n" in config  # higher, or no stream has a leader
     assert environment(objects, "Deployment", "operator")["POSTROAD_QUEUE_CAPACITY"] == str(limit)
     (claim,) = named(objects, "StatefulSet", "nats")["spec"]["volumeClaimTemplates"]
     assert str(claim["spec"]["resources"]["requests"]["storage"]) == str(size)

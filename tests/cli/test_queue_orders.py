@@ -275,8 +275,9 @@ async def test_an_order_that_the_queue_has_no_room_for_says_so(
 ) -> None:
     await put(spool, "a@one.example")
     client = await nats.connect(server.url)
-    info = await client.jetstream().stream_info("KV_cluster")
-    await client.jetstream().update_stream(info.config.evolve(max_bytes=info.state.bytes + 1))
+    for stream in ("KV_cluster", "KV_presence"):  # on disk, and in the server's memory
+        info = await client.jetstream().stream_info(stream)
+        await client.jetstream().update_stream(info.config.evolve(max_bytes=info.state.bytes + 1))
     await client.close()
     code, _, err = await run("queue", "hold", "--all", "--yes")
     assert code == 1

@@ -213,6 +213,9 @@ class RecordConsumer(Protocol):
         Check it before the record begins to wait; otherwise nothing would give it back.
         """
 
+    async def remove(self, queued: "Queued", events: Sequence[Event]) -> None:
+        """End a waiting record that nothing follows: it takes no room. Raises as a claim does."""
+
     async def stop(self) -> None:
         """Take nothing more; `__aiter__` ends. Records in hand stay leased until settled."""
 

@@ -147,6 +147,21 @@ class JetStreamBrowser:
         if not await self._replace(queued, puts, headers):
             await self._succession.end_replaced(queued.key)
 
+    async def remove(self, queued: Queued, now: datetime) -> None:
+        """
+        Remove a waiting record without a write, as full storage takes none. Raises as `claim` does.
+
+        Unlike a claim this also removes what is overdue, which the server does not fire either
+        while storage is full. If it does so at this moment, the order meets the ready record.
+        """
+        if queued.due is None or queued.is_coming:
+            raise ClaimLost("the record does not wait")
+        if not queued.may_be_claimed(now) and now - queued.due < OVERDUE:
+            raise ClaimLost("the record is ready, or about to become ready")
+        if queued.former is not None and await self._succession.is_there(queued.former):
+            raise SpoolUnavailable("its earlier form is still there, and would be attempted")
+        await self._succession.remove(queued.key)
+
     def _subject(self, put: Put, queued: Queued) -> str:
         lane = lane_of(put.record, self._layout.lanes)
         return subject_of(queued.key.shard, put, lane)

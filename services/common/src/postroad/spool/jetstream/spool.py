@@ -90,7 +90,9 @@ class JetStreamSpool:
         self._config = JetStreamConfig(Bucket(link, "config"))
         link.on_reconnect(self._config.doubt)
         self._events = JetStreamEvents(link)
-        self._orders = JetStreamOrders(Bucket(link, "cluster"))
+        self._orders = JetStreamOrders(
+            Bucket(link, "cluster"), Bucket(link, PRESENCE), saves=options.makes_streams
+        )
         self._sites = JetStreamSiteDirectory(Bucket(link, "sites"))
         self._usage = JetStreamQuotaCounters(Bucket(link, "quotas"))
         self._past_logins = JetStreamPastLogins(Bucket(link, "quotas"))

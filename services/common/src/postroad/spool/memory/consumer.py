@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 from postroad.spool.agreement import Events
-from postroad.spool.errors import SpoolUnavailable
+from postroad.spool.errors import ClaimLost, SpoolUnavailable
 from postroad.spool.event import Event
-from postroad.spool.interface import LeasedRecord, Put
+from postroad.spool.interface import LeasedRecord, Put, Queued
 from postroad.spool.lanes.keys import Key
 from postroad.spool.lanes.lane import lane_names
 from postroad.spool.lanes.owners import DEFAULT_POOL, LaneKey
@@ -207,6 +207,15 @@ class MemoryConsumer:
             self._events.add(event)
         self._delete_body(stored.record, ())
         ended()
+
+    async def remove(self, queued: Queued, events: Sequence[Event]) -> None:
+        """End a waiting record that nothing follows, then write the events."""
+        if not queued.may_be_claimed(self._store.clock()) or queued.key not in self._store.records:
+            raise ClaimLost("the record is ready, or gone")
+        self._store.remove(queued.key)
+        for event in events:
+            self._events.add(event)
+        self._delete_body(queued.record, ())
 
     def _delete_body(self, record: QueueRecord, puts: Sequence[Put]) -> None:
         body = record.content

@@ -25,6 +25,13 @@ def expanded(accounts: Path, *, shards: int) -> str:
     return "\n".join(told) + "\n"
 
 
+def bounded(accounts: str, *, octets: int) -> str:
+    """Return accounts of which that with the queue stores no more, all copies together."""
+    unbounded = "jetstream: enabled"
+    assert accounts.count(unbounded) == 1
+    return accounts.replace(unbounded, f"jetstream: {{ max_file: {octets} }}")
+
+
 def password_of(role: str) -> str:
     """Return the password of a role's user."""
     return f"secret-of-{role}"

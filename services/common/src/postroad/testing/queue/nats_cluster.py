@@ -44,6 +44,7 @@ class NatsCluster:
         size: int = 3,
         accounts: Path | None = None,
         shards: int = SINGLE_MACHINE.shards,
+        max_file_store: str = "10GB",
     ) -> None:
         ports = free_ports(size)
         routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
@@ -53,7 +54,14 @@ class NatsCluster:
             own.mkdir(parents=True)
             more = _ROUTES.format(port=port, routes=routes)
             name = f"test-{number}"
-            server = NatsServer(own, accounts=accounts, shards=shards, name=name, more=more)
+            server = NatsServer(
+                own,
+                accounts=accounts,
+                shards=shards,
+                name=name,
+                more=more,
+                max_file_store=max_file_store,
+            )
             self.servers.append(server)
 
     @property

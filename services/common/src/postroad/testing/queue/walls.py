@@ -20,6 +20,7 @@ from postroad.testing.queue.nats_cluster import NatsCluster, provisioned
 from postroad.testing.queue.nats_server import NatsServer
 
 SHARDS = 2
+_CAPACITY = 10**9
 
 
 class Servers:
@@ -71,23 +72,39 @@ class Servers:
 
 
 @asynccontextmanager
-async def walled(folder: Path, accounts: Path, *, replicas: int) -> AsyncIterator[Servers]:
-    """Start one server, or three; make the queue, and join as each role."""
+async def walled(
+    folder: Path, accounts: Path, *, replicas: int, capacity: int = _CAPACITY
+) -> AsyncIterator[Servers]:
+    """
+    Start one server, or three; make the queue, and join as each role.
+
+    `capacity` is what a server may store, in octets.
+    """
     async with AsyncExitStack() as stack:
         if replicas == 1:
-            alone = NatsServer(folder, accounts=accounts, shards=SHARDS)
+            alone = NatsServer(
+                folder, accounts=accounts, shards=SHARDS, max_file_store=str(capacity)
+            )
             running = [await stack.enter_async_context(alone)]
         else:
-            cluster = NatsCluster(folder, size=replicas, accounts=accounts, shards=SHARDS)
+            cluster = NatsCluster(
+                folder,
+                size=replicas,
+                accounts=accounts,
+                shards=SHARDS,
+                max_file_store=str(capacity),
+            )
             running = (await stack.enter_async_context(cluster)).servers
-        yield await stack.enter_async_context(_joined(running, replicas))
+        yield await stack.enter_async_context(_joined(running, replicas, capacity))
 
 
 @asynccontextmanager
-async def _joined(servers: list[NatsServer], replicas: int) -> AsyncIterator[Servers]:
+async def _joined(
+    servers: list[NatsServer], replicas: int, capacity: int
+) -> AsyncIterator[Servers]:
     urls = [server.url for server in servers]
     layout = Layout(shards=SHARDS, lanes=2, replicas=replicas)
-    await provisioned(as_role("operator", *urls), layout=layout)
+    await provisioned(as_role("operator", *urls), layout=layout, capacity=capacity)
     async with AsyncExitStack() as stack:
         clients = {}
         for role in ROLES:

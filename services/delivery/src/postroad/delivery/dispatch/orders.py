@@ -30,7 +30,7 @@ from postroad.delivery.settling.unattempted import ends_in_part, held_by, ordere
 from postroad.process.background.backoff import Backoff
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.agreement import ENDING, Order
-from postroad.spool.errors import ClaimLost, SpoolError
+from postroad.spool.errors import ClaimLost, SpoolError, SpoolFull
 from postroad.spool.event import EventType
 from postroad.spool.interface import Deferred, Held, Put, Queued, Ready, held
 from postroad.spool.record import QUOTA, QueueRecord
@@ -178,7 +178,11 @@ class OrderKeeper:
         """Carry out the order on a record; False if it is ready, or about to be."""
         try:
             await self._claim(order, queued, datetime.now(UTC))
-        except ClaimLost:
+        except (ClaimLost, SpoolFull) as error:
+            if await self._is_removed(order, queued):
+                return True
+            if isinstance(error, SpoolFull):
+                raise
             return False
         if counts(order, queued):
             self._counts.add(order.order_id)
@@ -199,6 +203,28 @@ class OrderKeeper:
             pending = record.pending
             event = event_about(_TOLD[order.action], record, pending, at, reason=order.said)
             self._spool.events.add(event)
+
+    async def _is_removed(self, order: Order, queued: Queued) -> bool:
+        """
+        End a record where it waits, if nothing follows; return whether that was done.
+
+        This takes no room, when only such an order makes some, and needs no record that may be
+        claimed: while storage is full, none becomes ready.
+        """
+        record = queued.record
+        if order.action not in ENDING or ends_in_part(record, order):
+            return False
+        settlement = ordered(record, order, self._settlement_context())
+        if settlement.puts:
+            return False
+        try:
+            await self._consumer.remove(queued, settlement.events)
+        except ClaimLost:
+            return False
+        tell_order(record, order)
+        tell_settlement(record, settlement, attempted=False)
+        self._counts.add(order.order_id)
+        return True
 
     async def _end_in_part(self, order: Order, queued: Queued, now: datetime) -> None:
         """End some recipients of a waiting record; the others go on waiting as before."""

@@ -9,10 +9,11 @@ ends or returns them. `lanes` follows which lanes this process owns.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.event import Event
-from postroad.spool.interface import LeasedRecord, Put
+from postroad.spool.interface import LeasedRecord, Put, Queued
 from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
 from postroad.spool.jetstream.consume.acknowledger import Acknowledger, ConsumerRecords
 from postroad.spool.jetstream.consume.arrivals import Arrivals
@@ -194,6 +195,13 @@ class JetStreamConsumer:
     def drop(self, leased: LeasedRecord) -> None:
         """Let go of a record; it comes again when its lease has run out."""
         self._acknowledger.drop(_own(leased))
+
+    async def remove(self, queued: Queued, events: Sequence[Event]) -> None:
+        """End a waiting record that nothing follows, then write the events."""
+        await self._tools.waiting.remove(queued, datetime.now(UTC))
+        for event in events:
+            self._tools.events.add(event)
+        await self._tools.body_ends.add(queued.record)
 
     # ------------------------------------------------------------ ending
 

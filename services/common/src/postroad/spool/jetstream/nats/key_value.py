@@ -32,7 +32,7 @@ OPERATION = "KV-Operation"
 _DELETED = frozenset({"DEL", "PURGE"})
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-")
 _WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
-_STORAGE_FULL = frozenset({10023, 10047, 10077})
+_STORAGE_FULL = frozenset({10002, 10023, 10047, 10077})
 _PUT_TIMEOUT = timedelta(seconds=2)
 _BACKOFF = Backoff(timedelta(seconds=0.05), timedelta(seconds=1))
 _BATCH_TIMEOUT = timedelta(seconds=10)

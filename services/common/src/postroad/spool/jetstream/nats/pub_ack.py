@@ -8,7 +8,7 @@ from postroad.spool.errors import ClaimLost, PublishRefused, SpoolFull, SpoolUna
 from postroad.spool.jetstream.nats.incoming import Incoming
 
 # The error codes of JetStream that matter here; the HTTP-like status does not.
-_FULL = frozenset({10023, 10047, 10077})
+_FULL = frozenset({10002, 10023, 10047, 10077})
 _WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 _ALREADY_STORED = 10201
 _BUSY = frozenset({10167, 10210})  # too many messages, or batches, are under way in the stream

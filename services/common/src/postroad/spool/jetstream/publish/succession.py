@@ -139,6 +139,18 @@ class Succession:
         if key.stream is QueueStream.INTAKE:
             await self._note_end(key.shard, record)
             return
+        await self._delete(key)
+
+    async def remove(self, key: Key) -> None:
+        """Remove a waiting record; ClaimLost if it is gone, so that only one process removes it."""
+        try:
+            await self._delete(key)
+        except SpoolUnavailable:
+            if await self.is_there(key):
+                raise
+            raise ClaimLost("the record is gone") from None
+
+    async def _delete(self, key: Key) -> None:
         query = {"seq": key.sequence, "no_erase": True}
         what = f"STREAM.MSG.DELETE.{stream_name(key.stream, key.shard)}"
         said = await self._requests.ask_api(what, query)

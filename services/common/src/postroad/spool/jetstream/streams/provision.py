@@ -47,7 +47,7 @@ _INGRESS_SESSIONS_SIZE = 2 * 1024**2  # octets
 _INGRESS_SESSIONS_AGE = timedelta(minutes=1).total_seconds()
 _PRESENCE_KEYS = (
     *("session.operator.*", "session.delivery.*", "owner.>", "site.>", "suspect.*"),
-    *("memory", "disk.*"),
+    *("memory", "disk.*", "order.*"),
 )
 _NO_MEMORY = 10028
 _STEP = timedelta(seconds=10)
