@@ -142,6 +142,23 @@ async def test_places_are_not_kept_for_long_for_a_shard_that_has_nothing_more(
                 await asyncio.sleep(0.05)
 
 
+async def test_what_came_of_a_request_is_known_when_the_server_ends_it(
+    spool: JetStreamSpool, server: NatsServer
+) -> None:
+    """A record comes under its own subject, and not under that of the request."""
+    lane = await fill(spool)
+    async with asking(server, lane) as process:
+        busy = LanePull(0, process.key, TrafficClass.TRANSACTIONAL)
+        busy.batch = process.room = RECORDS + 60
+        await process.puller.start(process)
+        process.puller.add(busy)
+        await process.puller.refill_all()
+        async with asyncio.timeout(patient(5)):
+            while busy.batch > RECORDS:  # the server ends it after a second
+                await asyncio.sleep(0.05)
+    assert busy.batch == RECORDS
+
+
 def test_a_busy_lane_asks_next_for_as_many_as_have_come() -> None:
     pull = LanePull(0, LaneKey("default", "00"), TrafficClass.TRANSACTIONAL)
     pull.batch = pull.asked = 256
@@ -199,7 +216,11 @@ def test_the_last_record_ends_a_request() -> None:
     pull = LanePull(0, LaneKey("default", "00"), TrafficClass.TRANSACTIONAL)
     requests = OpenRequests()
     requests.add("inbox.1", OpenRequest(pull, 2, since=0.0))
-    requests.arrived("inbox.1")
-    assert len(requests) == 1
-    requests.arrived("inbox.1")
+    requests.add("inbox.2", OpenRequest(pull, 2, since=0.0))
+    requests.arrived(pull)
+    assert len(requests) == 2
+    requests.arrived(pull)
+    assert requests.get("inbox.1") is None, "a lane's requests are served in order"
+    requests.end("inbox.2")
+    requests.arrived(pull)
     assert len(requests) == 0

@@ -224,8 +224,6 @@ class Puller:
         if not message.reply or not message.reply.startswith("$JS.ACK."):
             self._on_status(message, now)
             return
-        self._open.arrived(message.subject)
-        self._note_end()
         tokens = message.reply.split(".")
         # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<consumer seq>.<time>.<pending>, or
         # with <domain>.<account hash> before the stream (and a random token at the end).
@@ -234,6 +232,8 @@ class Puller:
         if pull is None:
             pull = self._foreign(tokens[base], tokens[base + 1])
         else:
+            self._open.arrived(pull)
+            self._note_end()
             pull.arrived(now)
             if pull.low:
                 self._low[pull] = None
