@@ -10,19 +10,29 @@ nats-server makes no note on disk when a message replaces another one, but it do
 expires. When it is killed and reads its files again, a chunk that is still in them comes back,
 unless the empty message is there as well. So the empty message stays for longer than nats-server
 usually takes to write a file anew without the chunk, which is two minutes.
+
+Who accepts mail says in the record how many chunks its body has, and each deletion stores a
+message. So of a body with many chunks those are deleted that the stream has.
 """
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from postroad.spool.jetstream.counting import count_subjects
 from postroad.spool.jetstream.nats.pub_ack import check_ack
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.streams.subjects import body_subject, chunk_subject
+from postroad.spool.jetstream.streams.subjects import (
+    body_stream,
+    body_subject,
+    chunk_subject,
+    ended_subject,
+)
 from postroad.spool.record import BlobRef
 
 _AT_ONCE = 16  # unanswered messages
 _TIMEOUT = 2.0  # seconds for one answer
+_UNSEEN = 16  # chunks that are deleted without a look at which there are
 _GONE = {"Nats-TTL": "300s"}
 _GONE_FORMER = {"Nats-TTL": "1s"}  # a rollup is a purge, and of that there is a note on disk
 
@@ -68,8 +78,15 @@ async def delete_body(requests: Requests, body: BlobRef) -> None:
     if body.former:
         await clear_former(requests, body_subject(body.shard, body.blob_id, former=True))
         return
-    chunks = Chunks(body.shard, body.blob_id, max(0, body.chunks - 1), last=True)
-    await delete_chunks(requests, chunks)
+    if body.chunks <= _UNSEEN:
+        chunks = Chunks(body.shard, body.blob_id, max(0, body.chunks - 1), last=True)
+        await delete_chunks(requests, chunks)
+        return
+    every = f"{body_subject(body.shard, body.blob_id)}.*"
+    found, _ = await count_subjects(requests, body_stream(body.shard), every)
+    last = chunk_subject(body.shard, body.blob_id, None)
+    numbered = sorted(found.keys() - {last, ended_subject(body)})
+    await clear_subjects(requests, [last, *numbered])
 
 
 async def clear_former(requests: Requests, subject: str) -> None:
