@@ -15,6 +15,7 @@ from pathlib import Path
 import nats.errors
 import pytest
 from nats.js import JetStreamContext
+from nats.js.api import StreamInfo
 from nats.js.errors import NotFoundError
 
 from postroad.spool.agreement import Order
@@ -24,6 +25,7 @@ from postroad.spool.jetstream import browse
 from postroad.spool.jetstream.consume import settle
 from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.spool import JetStreamSpool
+from postroad.spool.jetstream.streams.provision import EVENTS_STREAM
 from postroad.spool.jetstream.streams.subjects import intake_subject
 from postroad.spool.lanes.lane import lane_of
 from postroad.spool.selection import Selection, WaitKind
@@ -122,6 +124,11 @@ def forged(number: int, content: bytes) -> tuple[str, bytes]:
     return intake_subject(shard, told, lane_of(told, LANES)), encode(told)
 
 
+def malformed(number: int, content: bytes) -> tuple[str, bytes]:
+    """Compose octets that are no record."""
+    return forged(number, content)[0], content
+
+
 def nobodys(number: int, content: bytes) -> tuple[str, bytes]:
     """Compose a chunk of a body that no record names."""
     return f"pr.d.{number % SHARDS}.none{number}.0", content
@@ -154,6 +161,22 @@ async def test_an_order_makes_room_after_which_all_goes_on(
                     await asyncio.sleep(0.05)
             await send(spools["ingress"], "d@y.example")
             await asyncio.wait_for(mx.received(2), patient(20))
+
+
+async def test_malformed_mail_is_deleted_though_it_cannot_be_held(
+    full: Full, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its content is stored apart when it is held, and needs room to be deleted there."""
+    monkeypatch.setattr(settle, "_FIRST_RETURN", 1.0)
+    spools = full.spools
+    await publish(spools["operator"])
+    await full.fill(malformed)
+    async with delivering(spools["delivery"]):
+        await spools["command"].orders.place(order("delete", domain="evil.example"))
+        disk = full.servers.clients["operator"].jetstream(prefix=API_PREFIX)
+        async with asyncio.timeout(patient(30)):
+            while [each.config.name for each in await disk.streams_info() if holds_mail(each)]:
+                await asyncio.sleep(0.1)
 
 
 async def test_mail_that_waits_is_deleted_without_a_write(
@@ -209,6 +232,12 @@ async def test_an_order_without_room_is_on_disk_once_there_is_room(full: Full) -
     again = await connect(as_role("delivery", server.url, timings=QUICK))
     assert again.orders.in_force(now()) == [placed]
     await again.close()
+
+
+def holds_mail(stream: StreamInfo) -> bool:
+    """Whether a stream has records, or parts of bodies that are not deleted."""
+    name, kept = str(stream.config.name), stream.state.bytes
+    return name.startswith("POSTROAD_") and name != EVENTS_STREAM and kept > 100_000
 
 
 async def kept(disk: JetStreamContext) -> set[str]:

@@ -24,6 +24,8 @@ from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLe
 from postroad.spool.jetstream.consume.poison.suspects import (
     POISONOUS,
     UNREADABLE,
+    deleted_event,
+    deletes_unreadable,
     held_event,
     is_suspect,
     is_unreadable,
@@ -150,13 +152,24 @@ class Arrivals:
     def _line_up(self, leased: JetStreamLeasedRecord) -> None:
         """Queue a record for delivery, unless it has to wait, is unreadable or a suspect."""
         if is_unreadable(leased.record):
-            self._tasks.spawn(self._hold(leased, UNREADABLE))
+            self._tasks.spawn(self._end_or_hold(leased))
         elif (put := self._where_it_waits(leased)) is not None:
             self._tasks.spawn(self._acknowledger.settle(leased, [put], self._told_of(put)))
         elif self._is_suspect(leased):
             self._tasks.spawn(self._suspect(leased))
         else:
             self._flow.line_up(leased)
+
+    async def _end_or_hold(self, leased: JetStreamLeasedRecord) -> None:
+        """Hold an unreadable record, or delete it by order."""
+        now, record = datetime.now(UTC), leased.record
+        for order in self._orders.in_force(now):
+            if deletes_unreadable(order, record, leased.lane_key.lane):
+                log.warning("an unreadable record is deleted", record_id=str(record.record_id))
+                event = deleted_event(record, order.said, now, self._membership.process)
+                await self._acknowledger.settle(leased, (), [event])
+                return
+        await self._hold(leased, UNREADABLE)
 
     def _where_it_waits(self, leased: JetStreamLeasedRecord) -> Put | None:
         """

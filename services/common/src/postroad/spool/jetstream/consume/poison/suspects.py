@@ -5,9 +5,10 @@ They are held unchanged until a person has looked at them. A record that kills i
 kill each owner in turn, and no record is dropped.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from postroad.mail.address import Mailbox
+from postroad.spool.agreement import Order
 from postroad.spool.errors import RecordCorrupt
 from postroad.spool.event import Event, EventType, record_event
 from postroad.spool.ids import RecordId, derived_queue_id
@@ -17,6 +18,7 @@ from postroad.spool.jetstream.new_mail import read_new
 from postroad.spool.jetstream.streams.subjects import domain_of_ready, is_plain
 from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.record import Hold, QueuedRecipient, QueueRecord
+from postroad.spool.selection import WaitKind
 from postroad.spool.wire.record import decode
 from postroad.telemetry.logs import get_logger
 
@@ -64,6 +66,22 @@ def held_event(record: QueueRecord, reason: str, now: datetime, process: str) ->
     return record_event(EventType.HELD, record, recipients, at=now, process=process, reason=reason)
 
 
+def deletes_unreadable(order: Order, record: QueueRecord, lane: str) -> bool:
+    """
+    Whether an order deletes an unreadable record before it is held.
+
+    To hold it needs room, and such records may be all that there is to delete.
+    """
+    in_time = order.cutoff is None or record.arrival < order.cutoff
+    kind = WaitKind.READY
+    return order.action == "delete" and in_time and order.selection.admits(record, kind, lane)
+
+
+def deleted_event(record: QueueRecord, why: str, now: datetime, process: str) -> Event:
+    """Return the event of an unreadable record that is deleted by order."""
+    return record_event(EventType.ADMIN_DELETE, record, (), at=now, process=process, reason=why)
+
+
 def record_of(delivered: Delivered) -> QueueRecord:
     """Return the record that was delivered, or one that stands for it if it is unreadable."""
     message, key = delivered.message, delivered.key
@@ -84,7 +102,7 @@ def unreadable_of(delivered: Delivered, why: str) -> QueueRecord:
     """Return what stands for a record that was delivered, and tell why."""
     log.error("a record cannot be read and is held", error=why)
     message = delivered.message
-    return unreadable(message.subject, delivered.key, message.data, now=datetime.now(UTC))
+    return unreadable(message.subject, delivered.key, message.data, now=delivered.stored)
 
 
 def unreadable(subject: str, key: Key, content: bytes, *, now: datetime) -> QueueRecord:
