@@ -69,7 +69,11 @@ UNUSABLE = [
     *(b"", b"\xff", b"[]", b"5", b"null", b"[" * 100_000, ENDLESS, TOO_LARGE),
     encode(replace(SESSION, started=datetime(2026, 11, 30))),  # noqa: DTZ001 # as an intruder writes it
     *(encode(replace(SESSION, process=name)) for name in ("\ud800", "\x1b[2J", "p" * 100_000)),
-    *(encode(replace(SESSION, generation=10**number)) for number in (20, 4000)),
+    *(
+        encode(replace(SESSION, generation=number))
+        for number in (10**20, 10**4000, -(10**4000), -1)
+    ),
+    *(encode(replace(SESSION, **{name: -1})) for name in ("settled", "awaits")),  # type: ignore[arg-type]
 ]
 
 
@@ -85,6 +89,19 @@ async def test_a_session_of_any_octets_keeps_nobody_from_the_others(
         spool.sessions.session_id,
         other.sessions.session_id,
     }
+
+
+async def test_a_session_tells_of_as_many_streams_as_there_may_be(
+    spool: JetStreamSpool, link: Link
+) -> None:
+    """Each process went through all that it named, every three seconds."""
+    told = [(f"POSTROAD_{kind}_{n}", "x" * 500) for n in range(1000) for kind in "IQ"] * 2
+    lying = replace(SESSION, refusing=tuple(told))
+    await link.jetstream.publish(
+        f"$KV.presence.session.delivery.{SESSION.session_id}", encode(lying)
+    )
+    [found] = [each for each in await spool.sessions.live() if each.refusing]
+    assert found.refusing == tuple((stream, why[:200]) for stream, why in told[:500])
 
 
 @pytest.mark.parametrize(("age", "counts"), [(timedelta(minutes=9), 2), (timedelta(hours=1), 1)])

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from uuid import uuid4
 
 from postroad.spool.agreement import SessionInfo
@@ -40,6 +41,7 @@ _LASTS = timedelta(days=1)
 _FORGOTTEN = timedelta(minutes=10)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 _LONGEST_REASON = 200  # characters of an error that a session tells
+_MOST_REFUSING = 500  # streams that a session tells; each shard has two
 _LONGEST_NAME = 500  # characters of a process, a pool
 _MOST = 2**63  # of a number
 
@@ -161,14 +163,18 @@ def _check(info: SessionInfo) -> None:
     names = (info.session_id, info.process, info.pool, info.memory)
     if any(len(name) > _LONGEST_NAME or not name.isprintable() for name in names):
         raise ValueError("a name of a session")
-    if info.started.tzinfo is None or max(info.generation, info.settled, info.awaits) >= _MOST:
+    numbers = (info.generation, info.settled, info.awaits)
+    if info.started.tzinfo is None or not all(0 <= number < _MOST for number in numbers):
         raise ValueError("a time or number of a session")
 
 
 def _refusing(said: Iterable[tuple[object, object]]) -> tuple[tuple[str, str], ...]:
     """Return the streams of records among those that a session names, and why they refuse."""
-    told = [(str(stream), str(why)[:_LONGEST_REASON]) for stream, why in said]
-    return tuple((stream, why) for stream, why in told if is_stream_of_records(stream))
+    told = {}
+    for stream, why in islice(said, _MOST_REFUSING):
+        if is_stream_of_records(str(stream)):
+            told[str(stream)] = str(why)[:_LONGEST_REASON]
+    return tuple(told.items())
 
 
 def _believed(key: str, info: SessionInfo | None) -> SessionInfo | None:
