@@ -13,6 +13,7 @@ from postroad.operator.probes.smarthosts import SmarthostProbe, try_relay
 from postroad.operator.status.conditions import Truth
 from postroad.policy.model import EgressPath, ObjectKey, Relay, Smarthost
 from postroad.policy.walls import DeniedNetworks
+from postroad.testing.descriptors import no_descriptors
 from postroad.testing.patience import patient
 from postroad.testing.peers.dns_server import Zone
 from postroad.units.addresses import SocketAddress
@@ -46,6 +47,19 @@ async def test_one_that_greets_is_reachable_and_is_told_goodbye() -> None:
         found = await try_relay(relay(port))
         assert (found.status, found.reason) == (Truth.TRUE, "Greeted")
         assert heard == [b"QUIT\r\n"]
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "smart.example"])
+async def test_that_the_operator_has_no_descriptors_left_is_not_told_of_the_host(name: str) -> None:
+    zone = Zone({"smart.example": ["A 127.0.0.1"]})
+    async with server(b"220 hello\r\n") as (port, _), zone:
+        way = EgressPath("relay:shop/smart", (Smarthost(name, port),))
+        address_of = addresses_by(SocketAddress(*zone.address))
+        await address_of("smart.example")  # dnspython loads a part of itself at the first question
+        with no_descriptors():
+            found = await try_relay(Relay(KEY, ("*",), way), address_of)
+        assert (found.status, found.reason) == (Truth.UNKNOWN, "NotTried")
+        assert "file descriptors" in found.message
 
 
 async def test_one_of_several_is_enough() -> None:

@@ -23,6 +23,7 @@ import dns.exception
 import dns.inet
 import dns.resolver
 
+from postroad.dns.client import own_lack
 from postroad.manifests.compiler.claims import ClaimKey, proof_name
 from postroad.operator.probes.schedule import PeriodicQueue
 from postroad.operator.status.dns_facts import DnsAnswer, DnsFacts
@@ -151,7 +152,8 @@ def addresses_by(server: SocketAddress) -> Callable[[str], Awaitable[str]]:
         try:
             found = await resolver.resolve_name(host, search=False)
         except dns.exception.DNSException as error:
-            raise OSError(f"{type(error).__name__} about {host}") from error
+            lack = own_lack(error)
+            raise lack or OSError(f"{type(error).__name__} about {host}") from error
         return next(found.addresses())
 
     return look_up

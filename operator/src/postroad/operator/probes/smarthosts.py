@@ -23,12 +23,15 @@ from postroad.operator.probes.schedule import PeriodicQueue
 from postroad.operator.status.conditions import Judgement, Truth, Type
 from postroad.policy.model import ObjectKey, Relay, Smarthost
 from postroad.policy.walls import EVERYWHERE, DeniedNetworks
+from postroad.process.descriptors import LACKS, is_own_lack
 
 EVERY = timedelta(minutes=10)
 PAUSE = timedelta(seconds=10)  # between the beginnings of two
 _PATIENCE = 10.0  # seconds for one host
 _HOSTS = 3  # of one Relay
 _BUSY = "Busy"
+_NOT_TRIED = "NotTried"
+_NO_DESCRIPTOR = "not all smarthosts can be tried: the operator has no file descriptors left"
 _NOT_NOW = re.compile(rb"4[0-9][0-9](?:[ -]|\r?\n)")
 
 AddressOf = Callable[[str], Awaitable[str]]
@@ -118,6 +121,8 @@ async def try_relay(
     if busy is not None:
         return Judgement(Type.REACHABLE, Truth.TRUE, _BUSY, busy)
     reason, message = troubles[0]
+    if any(reason == _NOT_TRIED for reason, _ in troubles):
+        return Judgement(Type.REACHABLE, Truth.UNKNOWN, _NOT_TRIED, _NO_DESCRIPTOR)
     return Judgement(Type.REACHABLE, Truth.FALSE, reason, message)
 
 
@@ -141,6 +146,9 @@ async def _try(
     except ssl.SSLError:
         return "TlsFailed", f"{where} does not speak TLS"
     except (OSError, ValueError) as error:  # ValueError: no name that the DNS could have
+        if is_own_lack(error):
+            LACKS.tell(error)
+            return _NOT_TRIED, ""
         return "ConnectionFailed", f"{where} cannot be connected to: {type(error).__name__}"
 
 

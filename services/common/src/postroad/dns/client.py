@@ -76,7 +76,7 @@ class DnsClient:
             ttl = _negative_response(error.kwargs.get("response"))
             return Found((), DnsFailure.NO_DATA, f"no {kind} record", ttl), True
         except (dns.exception.DNSException, OSError, ValueError) as error:
-            if (lack := _own_lack(error)) is not None and not _was_answered(error):
+            if (lack := own_lack(error)) is not None and not _was_answered(error):
                 LACKS.tell(lack)
                 return Found((), DnsFailure.UNASKED, _NO_DESCRIPTOR, _LACK), False
             found = Found((), DnsFailure.TEMPORARY, _sentence(error), _TROUBLE)
@@ -143,8 +143,8 @@ def _was_answered(error: Exception) -> bool:
     return any(tried[-1] is not None for tried in error.kwargs.get("errors", ()))
 
 
-def _own_lack(error: Exception) -> OSError | None:
-    """Return the error that says that a question was not sent for want of a descriptor, if any."""
+def own_lack(error: Exception) -> OSError | None:
+    """Return the error by which a question was not sent for want of a descriptor, if any."""
     tries = getattr(error, "kwargs", {}).get("errors", ())
     for each in (error, *(tried[3] for tried in tries)):
         if isinstance(each, OSError) and is_own_lack(each):
