@@ -3,8 +3,10 @@
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
+
 from postroad.mail.traffic import TrafficClass
-from postroad.operator.jetstream.backlog import BacklogCounts, as_json
+from postroad.operator.jetstream.backlog import BacklogCounts, as_json, pause_after
 from postroad.queue import metrics as queue_metrics
 from postroad.spool.backlog import Backlog
 from postroad.spool.memory.spool import MemorySpool
@@ -52,3 +54,40 @@ async def test_who_stands_by_answers_and_shows_no_gauges() -> None:
         {"ready": 0, "readyTransactional": 0, "readyBulk": 0, "pools": {"default": 0, "bulk": 0}},
     )
     assert 'postroad_queue_waiting{kind="held"} 77.0' in exposition()
+
+
+class SlowToCount(MemorySpool):
+    """A queue that takes 0.3 s to count, by its own clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = self  # type: ignore[assignment]
+        self.clock = asyncio.get_running_loop().time()
+
+    async def backlog(self) -> Backlog:
+        self.clock += 0.3
+        return Backlog({}, 0, 0)
+
+
+async def test_a_queue_that_takes_long_to_count_is_counted_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two operators that counted a million subjects again and again kept its server busy."""
+    pauses = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        raise asyncio.CancelledError
+
+    counts = BacklogCounts((), lambda: False)
+    queue = SlowToCount()
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: queue.clock)
+    with pytest.raises(asyncio.CancelledError):
+        await counts.run(queue)
+    assert counts.page()[0] == 200
+    assert 6.0 <= pauses[0] <= 20.0
+
+
+def test_a_pause_between_counts_lasts_until_the_former_one_is_old_at_most() -> None:
+    assert [pause_after(took) for took in (0.0, 0.4, 5.0, 100.0)] == [5.0, 8.0, 20.0, 20.0]
