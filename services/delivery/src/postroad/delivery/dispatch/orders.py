@@ -144,6 +144,12 @@ class OrderKeeper:
             # Concurrently, so that they share the syncs of the disk.
             changed = await asyncio.gather(*(self._change(order, queued) for queued in there))
             affected += sum(changed)
+            # What is due becomes ready, and is deleted then; but nothing does in full storage.
+            left = order.action == "delete" and any(
+                not done and queued.due is not None
+                for queued, done in zip(there, changed, strict=True)
+            )
+            complete = complete and not left
         if complete or affected:
             log.info("an order was carried out", reason=order.action, count=affected)
         return complete
