@@ -18,7 +18,6 @@ from postroad.spool.jetstream.bodies.abandoned import (
     sightings,
     unfinished,
 )
-from postroad.spool.jetstream.bodies.writer import CHUNK
 from postroad.spool.jetstream.cluster.sessions.membership import Membership
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.direct_get import Link
@@ -27,7 +26,7 @@ from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import LAST, body_stream, chunk_subject
-from postroad.spool.record import BlobRef
+from postroad.spool.record import CHUNK, BlobRef
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import QUICK, first, is_there, put, take

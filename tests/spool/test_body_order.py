@@ -14,12 +14,12 @@ from nats.js import JetStreamContext
 
 from postroad.spool.errors import BodyMissing, SpoolUnavailable
 from postroad.spool.jetstream.bodies.store import Blobs
-from postroad.spool.jetstream.bodies.writer import CHUNK, BlobWriter, Writing
+from postroad.spool.jetstream.bodies.writer import BlobWriter, Writing
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.requests import NoResponders, Requests
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import chunk_subject
-from postroad.spool.record import BlobRef
+from postroad.spool.record import CHUNK, BlobRef
 from postroad.testing.patience import patient
 from postroad.testing.queue.queued_mail import record
 

@@ -12,14 +12,13 @@ from nats.js.errors import NotFoundError
 
 from postroad.spool.event import EventType, record_event
 from postroad.spool.interface import Deferred, Put, Ready
-from postroad.spool.jetstream.bodies.writer import CHUNK
 from postroad.spool.jetstream.nats.direct_get import Link, page
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import body_stream, body_subject, ended_subject
 from postroad.spool.lanes.layout import Layout
-from postroad.spool.record import BlobRef
+from postroad.spool.record import CHUNK, BlobRef
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import (

@@ -23,6 +23,7 @@ from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import body_stream, intake_subject
 from postroad.spool.lanes.layout import SINGLE_MACHINE
+from postroad.spool.record import CHUNK
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.wire.record import encode
 from postroad.testing.patience import patient
@@ -266,7 +267,7 @@ async def test_chunks_are_smaller_while_many_bodies_are_written(spool: JetStream
     for writer in writers:
         await writer.write(b"x" * written)
     bodies = [await writer.finish(destinations=1) for writer in writers]
-    assert bodies[0].chunks == -(-written // (8 * body_writer.CHUNK // len(writers)))
+    assert bodies[0].chunks == -(-written // (8 * CHUNK // len(writers)))
     alone = spool.write_body(lifetime=timedelta(days=5))
     await alone.write(b"x" * written)
     assert (await alone.finish(destinations=1)).chunks == 1

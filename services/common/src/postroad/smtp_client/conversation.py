@@ -7,7 +7,8 @@ that the dialog is over, and says in which phase.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 from postroad.policy.model import Credentials
@@ -20,6 +21,8 @@ from postroad.smtp_client.peer import SessionError, SessionLost, Timeouts
 from postroad.smtp_client.redaction import Redaction
 
 T = TypeVar("T")
+
+_PIECE = 64 * 1024  # octets of content that are written at a time
 
 
 def unhurried() -> bool:
@@ -64,7 +67,7 @@ class Conversation:
             raise self.lost(phase, str(fault), _answer(fault))
         self.write(octets())
 
-    def write(self, *parts: bytes) -> None:
+    def write(self, *parts: bytes | memoryview) -> None:
         """Write octets; SessionLost when the connection is lost."""
         try:
             self.connection.write(*parts)
@@ -75,12 +78,18 @@ class Conversation:
             raise self.lost(phase, str(error), _answer(error)) from error
 
     async def write_block(self, data: bytes) -> None:
-        """Write a part of the content and wait until the peer has read most of what is out."""
+        """
+        Write a part of the content, and wait until the peer has read most of what is out.
+
+        It is written in pieces. TLS makes a copy of what it is given, and keeps it if nobody reads.
+        """
         if not data:
             return
-        self.write(data)
+        view = memoryview(data)
+        pieces = (view[start : start + _PIECE] for start in range(0, len(data), _PIECE))
         try:
-            await self._in_time(Phase.CONTENT, time.monotonic(), self._drained)
+            write = partial(self._write_pieces, pieces)
+            await self._in_time(Phase.CONTENT, time.monotonic(), write)
         except TimeoutError as error:
             if self.connection.usable:  # else it has spoken instead of reading
                 reason = f"no progress in {error} s"
@@ -151,9 +160,15 @@ class Conversation:
                 if left <= timeouts.of_hurry:
                     raise TimeoutError(f"{timeout:g}") from error
 
-    async def _drained(self, timeout: float) -> None:
+    async def _write_pieces(self, pieces: Iterator[memoryview], timeout: float) -> None:
+        """Write pieces, each when the peer has read most of those before; may be called again."""
         async with asyncio.timeout(timeout):
             await self.connection.drained()
+            for piece in pieces:
+                if not self.connection.usable:
+                    return
+                self.write(piece)
+                await self.connection.drained()
 
     def _but(self) -> str:
         passed_over = self.conversation.passed_over

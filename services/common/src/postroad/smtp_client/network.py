@@ -19,10 +19,10 @@ from postroad.mail.errors import AddressSyntaxError
 from postroad.process.descriptors import LACKS, is_own_lack
 from postroad.process.tls import client_context
 
-_HIGH_WATER = 256 * 1024  # octets written and not yet gone, at which the writer waits
+_HIGH_WATER = 64 * 1024  # octets written and not yet gone, at which the writer waits
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 _AT_ONCE = 2.0  # seconds: what takes longer is the word of a router far away
-_MOST_UNREAD = 256 * 1024  # octets that a host may say unasked, before it is made to wait
+_MOST_UNREAD = 64 * 1024  # octets that a host may say unasked, before it is made to wait
 
 
 class NetworkError(Exception):
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return data
 
-    def write(self, *parts: bytes) -> None:
+    def write(self, *parts: bytes | memoryview) -> None:
         """Write, all parts as one; NetworkError when the connection is lost."""
         if self._lost is not None or self._transport is None:
             raise self._loss()
@@ -190,6 +190,8 @@ class Connection(asyncio.Protocol):
         if transport is None:
             raise TlsFailed(f"no TLS with {host}: the connection was lost")
         self._transport = transport
+        # The TCP connection under it has as much again, for which this does not wait.
+        transport.set_write_buffer_limits(high=_HIGH_WATER)
 
     def close(self, *, within: float) -> None:
         """Close, writing what is buffered and ending TLS, in so many seconds at most."""

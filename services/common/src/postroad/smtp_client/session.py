@@ -11,6 +11,7 @@ more, and says in which phase, and whether the message may have been taken all t
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 
 from postroad.smtp import command
 from postroad.smtp.client import Phase
@@ -23,6 +24,8 @@ from postroad.smtp_client.transaction import Outgoing, TransactionReplies
 
 NEEDS_SMTPUTF8 = Reply.of(550, "5.6.7", "the next hop does not take addresses beyond ASCII")
 NEEDS_SIZE = Reply.of(552, "5.3.4", "the message is larger than the next hop takes")
+
+_WITH_THE_DOT = 128 * 1024  # octets: an end of content that is no longer goes with the final dot
 
 
 class Session:
@@ -214,24 +217,36 @@ class Session:
         If it does not, it has said why, and `end` hears it. What goes wrong with the content drops
         the connection: without the final dot the peer drops the message.
         """
-        self._stuffer = stuffer = DotStuffer()
-        last = b""
+        self._stuffer, self._unsent = DotStuffer(), b""
         try:
             if isinstance(outgoing.content, bytes):
-                last = stuffer.feed(outgoing.content)
-            else:
-                async for chunk in outgoing.content:
-                    if not self._dialog.connection.usable:
-                        return False
-                    await self._dialog.write_block(last)
-                    last = stuffer.feed(chunk)
+                self._unsent = self._stuffer.feed(outgoing.content)
+            elif not await self._send_blocks(outgoing.content):
+                return False
         except SessionError:
             raise
         except BaseException:
             self.abort()
             raise
-        self._unsent = last
         return self._dialog.connection.usable
+
+    async def _send_blocks(self, content: AsyncIterator[bytes]) -> bool:
+        """Send content block by block, with one in memory; False if the peer does not listen."""
+        while (block := await self._next_block(content)) is not None:
+            if not self._dialog.connection.usable:
+                return False
+            unsent, self._unsent = self._unsent, b""
+            await self._dialog.write_block(unsent)
+            if len(block) > _WITH_THE_DOT:
+                await self._dialog.write_block(block)
+                block = b""
+            self._unsent = block
+        return True
+
+    async def _next_block(self, content: AsyncIterator[bytes]) -> bytes | None:
+        # The chunk is gone when this returns: what is sent of it may be another object.
+        chunk = await anext(content, None)
+        return self._stuffer.feed(chunk) if chunk is not None else None
 
     @property
     def goes_ahead(self) -> bool:

@@ -64,6 +64,9 @@ class Origin:
     unknown: bytes = field(default=b"", repr=False)
 
 
+CHUNK = 512 * 1024  # octets of a body's largest chunk
+
+
 @dataclass(frozen=True, slots=True)
 class BlobRef:
     """The reference to a body in the blob store, which the records of `destinations` share."""
@@ -76,6 +79,12 @@ class BlobRef:
     destinations: int  # 0: unknown, as written by an older release
     former: bool = False  # stored by an earlier release, with all chunks on one subject
     unknown: bytes = field(default=b"", repr=False)
+
+    @property
+    def in_memory(self) -> int:
+        """The octets of it that one reader has in memory at a time."""
+        # Two chunks of a former body are read ahead.
+        return min(self.size, 3 * CHUNK if self.former else CHUNK)
 
 
 class OnHoldExpiry(StrEnum):

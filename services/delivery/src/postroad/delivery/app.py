@@ -1,5 +1,6 @@
 """Builds the delivery process from its parts."""
 
+from postroad.delivery.body_room import BodyRoom
 from postroad.delivery.context import AttemptContext, WorkerContext
 from postroad.delivery.descriptors import Portions, within_descriptors
 from postroad.delivery.dispatch.orders import OrderKeeper
@@ -19,6 +20,8 @@ from postroad.queue.opening import open_keyring, open_queue
 from postroad.smtp_client.peer import Timeouts
 from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.interface import Spool
+
+_BODIES = 4  # times the octets of records in hand
 
 
 async def build(process: Process, settings: DeliverySettings) -> None:
@@ -79,6 +82,7 @@ def _context(
             hostname=name,
             timeouts=Timeouts(),
             ca_file=ca_file,
+            body_room=BodyRoom(settings.in_hand_bytes * _BODIES),
         ),
         notifier=Notifier(name),
         process=process.name,

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from postroad.delivery.body_room import BodyRoom
 from postroad.delivery.order_counts import OrderCounts
 from postroad.delivery.routing.router import Router
 from postroad.delivery.routing.sources import MissingSources
@@ -35,6 +36,7 @@ class AttemptContext:
     ca_file: str | None = None  # authorities to trust in addition to the system's
     outages: Outages = field(default_factory=Outages)
     missing_sources: MissingSources = field(default_factory=MissingSources)
+    body_room: BodyRoom = field(default_factory=BodyRoom)
     long_enough: timedelta = LONG_ENOUGH  # after which an attempt ends between two transactions
 
 

@@ -48,6 +48,16 @@ SUSPENDED = _GROUP.counter(
     " while.",
     watch="A rate that does not go down: the log names the site and the cause.",
 )
+CONTENT = _GROUP.gauge(
+    "postroad_delivery_content_bytes",
+    "Memory that attempts have taken for the bodies of large messages.",
+)
+CROWDED = _GROUP.counter(
+    "postroad_delivery_crowded_total",
+    "Records put off without an attempt because the bodies of other large messages take the memory"
+    " that their sender or site may have.",
+    watch="A rate that does not go down: hosts take large messages slowly, or do not read them.",
+)
 UNDECIDED = _GROUP.counter(
     "postroad_delivery_undecided_total",
     "Records put off without an attempt because this process cannot read an object that may decide"

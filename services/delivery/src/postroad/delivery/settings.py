@@ -37,7 +37,8 @@ class DeliverySettings:
     in_hand_bytes: ByteSize = setting(ByteSize(32 * 1024 * 1024), minimum=ByteSize(1024 * 1024))
     """
     Octets of records that this process has in hand at a time. They are divided by the places, and a
-    record takes as many places as it fills.
+    record takes as many places as it fills. The bodies of large messages, which are not in the
+    records, may take four times as much memory.
     """
     finish: timedelta = setting(timedelta(seconds=15), minimum=timedelta(seconds=1))
     """How long deliveries under way may take to finish at a drain."""

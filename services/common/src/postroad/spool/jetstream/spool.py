@@ -213,15 +213,11 @@ class JetStreamSpool:
         """Return how many processes have this one's role, as of the last look."""
         return sum(each.role == self._options.role for each in self._membership.seen)
 
-    async def read_body(self, record: QueueRecord) -> AsyncIterator[bytes]:
-        """Yield `trace`, then the content."""
-        if record.trace:
-            yield record.trace
-        if not isinstance(record.content, BlobRef):
-            yield record.content
-            return
-        async for chunk in self._blobs.read(record.content):
-            yield chunk
+    def read_body(self, record: QueueRecord) -> AsyncIterator[bytes]:
+        """Return `trace`, then the content."""
+        if isinstance(record.content, BlobRef):
+            return self._blobs.read(record.content, before=record.trace)
+        return _inline(record.trace, record.content)
 
     async def accept(
         self, queue_id: str, compose: Callable[[str], Sequence[Put]], *, timeout: timedelta
@@ -289,3 +285,9 @@ class JetStreamSpool:
         await self._abandoned.close()
         await self._membership.close()
         await self._link.close()
+
+
+async def _inline(trace: bytes, content: bytes) -> AsyncIterator[bytes]:
+    if trace:
+        yield trace
+    yield content

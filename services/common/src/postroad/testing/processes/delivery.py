@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+from postroad.delivery.body_room import BodyRoom
 from postroad.delivery.context import LONG_ENOUGH, AttemptContext, WorkerContext
 from postroad.delivery.dispatch.orders import OrderKeeper
 from postroad.delivery.dispatch.worker import Worker
@@ -118,6 +119,7 @@ async def delivering(
     long_enough: timedelta = LONG_ENOUGH,
     ca_file: str | None = None,
     process: str = "tests",
+    body_room: BodyRoom | None = None,
 ) -> AsyncIterator[tuple[Worker, RecordConsumer]]:
     """
     Run a worker until the block ends, then drain it, with `finish` seconds for the attempts.
@@ -145,6 +147,7 @@ async def delivering(
             timeouts or Timeouts(),
             ca_file=ca_file,
             long_enough=long_enough,
+            body_room=body_room or BodyRoom(),
         ),
         notifier=Notifier(NAME),
         process=process,

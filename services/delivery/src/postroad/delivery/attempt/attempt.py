@@ -25,8 +25,10 @@ from postroad.delivery.attempt.outgoing import Load
 from postroad.delivery.attempt.sessions import NotOpenedError
 from postroad.delivery.attempt.standing import Standing
 from postroad.delivery.attempt.turn import Share, Turn
+from postroad.delivery.body_room import TakenRoom
 from postroad.delivery.context import AttemptContext
 from postroad.delivery.outcome import Outcome
+from postroad.delivery.routing.lookups import sender_of
 from postroad.delivery.routing.routes import MailHost, Route
 from postroad.delivery.routing.sources import suiting
 from postroad.delivery.sites.waiting import WaitingRecord
@@ -35,7 +37,7 @@ from postroad.smtp_client.dispositions import Step
 from postroad.smtp_client.endpoint import Endpoint
 from postroad.smtp_client.peer import Peer
 from postroad.smtp_client.transaction import Outgoing
-from postroad.spool.record import QueueRecord, RecipientState
+from postroad.spool.record import BlobRef, QueueRecord, RecipientState
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -80,6 +82,7 @@ class Attempt:
         self._share = Share(0, 0.0)
         self._began = 0.0
         self._context = context
+        self._room: TakenRoom | None = None
         self._begin_from(waiting.source)
 
     def _begin_from(self, source: Source | None) -> None:
@@ -103,11 +106,27 @@ class Attempt:
         """When a host last showed that it is at work on it, or it began, by time.monotonic."""
         return max(self._began, self._connection.moved_at)
 
+    def takes_room(self) -> bool:
+        """Take room for its body in memory until it has run; False if there is none now."""
+        record, content = self._record, self._record.content
+        if not isinstance(content, BlobRef):
+            return True
+        sender = sender_of(record, self.waiting.egress_path)
+        self._room = self._context.body_room.take(
+            record.origin.namespace or sender,
+            f"{sender} {record.traffic_class}",
+            self.route.site,
+            content.in_memory,
+        )
+        return self._room is not None
+
     async def run(self) -> AttemptResult:
         """Try address after address until all have an outcome, or until it has taken long."""
         try:
             await self._walk()
         finally:
+            if self._room is not None:
+                self._room.give_back()
             self.silence = time.monotonic() - self.moved_at
             for outcome in self._ended.outcomes.values():
                 metrics.OUTCOMES[outcome.kind].inc()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from postroad.delivery.sites.waiting import WaitingRecord
 from postroad.mail.envelope import Body
@@ -49,7 +50,7 @@ def outgoing(spool: Spool, record: QueueRecord, group: Sequence[int]) -> Outgoin
     size = record.size
     if isinstance(record.content, BlobRef):
         chunks = spool.read_body(record)
-        content = chunks if is_signed(record.header) else _folded(chunks)
+        content = chunks if is_signed(record.header) else _Folded(chunks)
     else:
         content = record.trace + record.content
         if has_long_line(content) and not is_signed(header_block(record.content)):
@@ -67,12 +68,26 @@ def outgoing(spool: Spool, record: QueueRecord, group: Sequence[int]) -> Outgoin
     )
 
 
-async def _folded(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    folder = LineFolder()
-    async for chunk in chunks:
-        yield folder.feed(chunk)
-    if tail := folder.end():
-        yield tail
+class _Folded:
+    """Chunks with their long lines folded; no generator, as that would keep what was not folded."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks: AsyncIterator[bytes] | None = chunks
+        self._folder = LineFolder()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._chunks is None:
+            raise StopAsyncIteration
+        chunk = await anext(self._chunks, None)
+        if chunk is not None:
+            return self._folder.feed(chunk)
+        self._chunks = None
+        if tail := self._folder.end():
+            return tail
+        raise StopAsyncIteration
 
 
 def _needs_utf8(record: QueueRecord, group: Sequence[int]) -> bool:

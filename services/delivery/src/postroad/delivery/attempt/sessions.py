@@ -92,7 +92,8 @@ class SiteSessions:
 
     def _is_hurried(self) -> bool:
         """Whether the site's hosts have shorter timeouts, because others need the places."""
-        return self._site.shares.is_scarce and not self._site.moves(time.monotonic())
+        is_scarce = self._site.shares.is_scarce or self._context.body_room.is_scarce
+        return is_scarce and not self._site.moves(time.monotonic())
 
     def keep(self, session: Session, endpoint: Endpoint, load: Load) -> None:
         """Let a session idle for the next message, or say goodbye on it."""

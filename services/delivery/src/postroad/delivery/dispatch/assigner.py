@@ -19,3 +19,6 @@ class Assigner(Protocol):
 
     def ask_later(self, leased: LeasedRecord, egress_path: EgressPath, reason: str) -> None:
         """Put off a record whose destination cannot be looked up now."""
+
+    def wait_for_room(self, waiting: WaitingRecord, site: str) -> None:
+        """Put off a record for whose body there is no room in memory now."""

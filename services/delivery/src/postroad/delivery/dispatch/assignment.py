@@ -6,9 +6,9 @@ moved there, and one that must not be attempted ends at once.
 
 A record that cannot be tried now is put off, which is no attempt. There are three ways, by what it
 waits for. For a newer configuration, it waits in memory for a moment (`renewal.EarlyRecords`). For
-the DNS, or for a person to mend an object, it goes back to the queue, and comes back at a limited
-rate (`routing.lookups`). For room at its site it goes back, too, but is remembered, and recalled
-when there is room (`parking`).
+the DNS, for a person to mend an object, or for room for its body (`delivery.body_room`), it goes
+back to the queue, and comes back at a limited rate (`routing.lookups`). For room at its site it
+goes back, too, but is remembered, and recalled when there is room (`parking`).
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from postroad.delivery.dispatch.parking.parking import Parking
 from postroad.delivery.dispatch.precedence import order_for
 from postroad.delivery.dispatch.renewal import Renewal
 from postroad.delivery.dispatch.settler import Settler
-from postroad.delivery.metrics import INTERNAL_ERRORS
+from postroad.delivery.metrics import CROWDED, INTERNAL_ERRORS
 from postroad.delivery.routing.chosen import MOST_CHOICES, choose
 from postroad.delivery.routing.egress_paths import EgressPaths, is_undecided
-from postroad.delivery.routing.lookups import Lookups, sender_of
+from postroad.delivery.routing.lookups import ComebackLines, Lookups, sender_of
 from postroad.delivery.routing.routes import Route
 from postroad.delivery.settling.settlement import Settlement
 from postroad.delivery.settling.unattempted import ends_in_part, for_all, moved, nowhere
@@ -47,6 +47,7 @@ from postroad.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 _ASKING = 4  # a quarter of all places is for mail that waits for the DNS
+_CROWDED_RATE = 20.0  # large messages of each class that come back in a second for room in memory
 _MOST_MOVES = 3  # moves of a record between two attempts, if the DNS is not the reason
 
 
@@ -69,6 +70,7 @@ class SiteAssignment:
         self._tasks = tasks
         self._parking = parking
         self._lookups = Lookups(max(1, context.in_hand // _ASKING))
+        self._crowded = ComebackLines(_CROWDED_RATE)
         self._egress_paths = EgressPaths()
         self._elsewhere: Mapping[str, int] = {}
         self.dispatcher = SiteDispatcher(context, settler, tasks, parking, self)
@@ -171,6 +173,15 @@ class SiteAssignment:
         record = leased.record
         wait = self._wait(record, egress_path)
         self._settler.put_off(leased, egress_path, record.site, wait, reason)
+
+    def wait_for_room(self, waiting: WaitingRecord, site: str) -> None:
+        """Put off a record for whose body there is no room in memory; this is no attempt."""
+        CROWDED.inc()
+        leased, egress_path = waiting.leased, waiting.egress_path
+        sender, now = sender_of(leased.record, egress_path), asyncio.get_running_loop().time()
+        wait = self._crowded.wait(leased.record.traffic_class, sender, now)
+        reason = "other large messages are before it"
+        self._settler.put_off(leased, egress_path, site, wait, reason, expires=False)
 
     def _wait(self, record: QueueRecord, egress_path: EgressPath | None) -> float:
         """Return for how many seconds to put off a record that cannot be assigned to a site."""

@@ -2,7 +2,7 @@
 The connections to sites, each of which delivers record after record from a site's waiting room.
 
 One task is one connection in use. After a message it continues with the next one. If that goes to
-the same endpoint, its envelope is sent together with the end of the message before.
+the same endpoint, its envelope is sent with the end of the message before.
 """
 
 import asyncio
@@ -52,9 +52,9 @@ class SiteDispatcher:
     ) -> None:
         self._context = context
         self._assigner = assigner
-        records = context.spool.site_records
+        records, pool = context.spool.site_records, context.attempts.pool
         self.windows = Windows(records, tasks, self.resume)
-        self.sharing = Sharing(records, self.windows, context.attempts.pool, tasks, self.resume)
+        self.sharing = Sharing(records, self.windows, pool, tasks, self.resume)
         self._settler = settler
         self._tasks = tasks
         self._parking = parking
@@ -115,8 +115,7 @@ class SiteDispatcher:
         if seconds == math.inf:
             self.windows.ask(site)
             return
-        loop = asyncio.get_running_loop()
-        due = loop.time() + seconds
+        due = (loop := asyncio.get_running_loop()).time() + seconds
         if due < site.timer:  # a raised limit brings it nearer
             site.timer = due
             loop.call_at(due, self._pump_again, site, due)
@@ -160,8 +159,7 @@ class SiteDispatcher:
             return None
         if site.makes_way or site.has_too_many:
             return None
-        waiting = site.next()
-        if waiting is not None:
+        if (waiting := site.next()) is not None:
             site.begin(waiting, now)
         return waiting
 
@@ -196,7 +194,10 @@ class SiteDispatcher:
         elif site.downtime.lasts(now):
             self._parking.suspend(site, waiting, now)
         elif isinstance(route, Route):
-            return self._attempt_at(site, waiting, route, connection)
+            attempt = self._attempt_at(site, waiting, route, connection)
+            if attempt.takes_room():
+                return attempt
+            self._assigner.wait_for_room(waiting, site.name)
         elif not route.asked:
             self._assigner.ask_later(leased, egress_path, route.reason)
         else:  # this says nothing about the site, which other domains have, too
@@ -221,9 +222,8 @@ class SiteDispatcher:
         connection: SiteConnection[Attempt],
     ) -> Attempt:
         attempts, sources = self._context.attempts, waiting.egress_path.sources
-        waiting.source = suiting(
-            waiting.source, sources, route.hosts, attempts.missing_sources, time.monotonic()
-        )
+        missing, now = attempts.missing_sources, time.monotonic()
+        waiting.source = suiting(waiting.source, sources, route.hosts, missing, now)
         return Attempt(attempts, waiting, route, connection)
 
     def succeed(
@@ -234,16 +234,16 @@ class SiteDispatcher:
         # With a message rate, the next message may rarely begin now.
         if waiting is None or self.stopping or site.limiter.limits.message_rate is not None:
             return None
-        if site.makes_way or site.has_too_many or self._is_outdated(waiting):
-            return None
         now = asyncio.get_running_loop().time()
-        route = self._known(site, waiting)
-        if not isinstance(route, Route) or route.site != site.name:
+        is_outdated = self._is_outdated(waiting)
+        if site.makes_way or site.has_too_many or is_outdated or not site.has_place(now):
             return None
-        if site.downtime.lasts(now) or not site.has_place(now):
+        route = self._known(site, waiting)
+        if not isinstance(route, Route) or route.site != site.name or site.downtime.lasts(now):
             return None
         attempt = self._attempt_at(site, waiting, route, connection)
-        if attempt.endpoint is not endpoint or not self._context.consumer.fresh(waiting.leased):
+        is_fresh = self._context.consumer.fresh(waiting.leased)
+        if attempt.endpoint is not endpoint or not is_fresh or not attempt.takes_room():
             return None
         site.next()
         site.begin(waiting, now)
@@ -254,8 +254,8 @@ class SiteDispatcher:
             await self._carry_out(site, attempt)
         except Exception:  # the next attempt has begun already, and must go on
             metrics.INTERNAL_ERRORS.inc()
-            record_id = str(attempt.waiting.leased.record.record_id)
-            log.exception("an attempt could not be ended", record_id=record_id)
+            leased = attempt.waiting.leased
+            log.exception("an attempt could not be ended", record_id=str(leased.record.record_id))
 
     async def _carry_out(self, site: Site, attempt: Attempt) -> None:
         """Run an attempt and settle its record."""

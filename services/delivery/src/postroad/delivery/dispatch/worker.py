@@ -117,6 +117,7 @@ class Worker:
             self._renewal.forget(now)
             self._sites.forget(now)
             metrics.IN_HAND.set(self._settler.in_hand)
+            metrics.CONTENT.set(self._context.attempts.body_room.taken)
 
     async def _follow(self) -> None:
         """Apply each configuration when it comes into force."""

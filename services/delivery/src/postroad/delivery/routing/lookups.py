@@ -38,7 +38,7 @@ class Lookups:
     def __init__(self, most: int) -> None:
         self._all = Places(most)
         self._slow = Places(max(1, most // _SLOW))
-        self._lines = {traffic_class: _ComebackLine() for traffic_class in TrafficClass}
+        self._lines = ComebackLines()
 
     def enter(self, traffic_class: TrafficClass, sender: str, places: int, *, slow: bool) -> bool:
         """
@@ -63,6 +63,17 @@ class Lookups:
 
     def wait(self, traffic_class: TrafficClass, sender: str, now: float) -> float:
         """Return for how many seconds to put off a record."""
+        return self._lines.wait(traffic_class, sender, now)
+
+
+class ComebackLines:
+    """The times at which records come back that were put off: a line for each class."""
+
+    def __init__(self, rate: float = _RATE) -> None:
+        self._lines = {traffic_class: _ComebackLine(rate) for traffic_class in TrafficClass}
+
+    def wait(self, traffic_class: TrafficClass, sender: str, now: float) -> float:
+        """Return for how many seconds to put off a record."""
         return self._lines[traffic_class].join(sender, now) - now
 
 
@@ -76,6 +87,7 @@ class _ComebackLine:
     while after a sender has joined, because the others' records keep the times they have.
     """
 
+    rate: float
     _last: dict[str, float] = field(default_factory=dict)  # a sender's last record comes back then
     _cleared: float = 0.0
 
@@ -85,6 +97,6 @@ class _ComebackLine:
             self._last = {each: last for each, last in self._last.items() if last > now}
             self._cleared = now
         last = self._last.setdefault(sender, 0.0)
-        turn = min(last + len(self._last) / _RATE, now + _LONGEST)
+        turn = min(last + len(self._last) / self.rate, now + _LONGEST)
         self._last[sender] = max(now + _SOON, turn)
         return self._last[sender]

@@ -29,12 +29,11 @@ from postroad.spool.jetstream.bodies.until_taken import UntilTaken
 from postroad.spool.jetstream.nats.pub_ack import check_ack
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.streams.subjects import body_subject, chunk_subject
-from postroad.spool.record import BlobRef
+from postroad.spool.record import CHUNK, BlobRef
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-CHUNK = 512 * 1024  # octets
 LEAST_CHUNK = 64 * 1024  # octets, however many bodies are written at once
 
 _WINDOW = 4  # unacknowledged chunks of a body

@@ -34,21 +34,22 @@ class _Patience:
     Ends unanswered requests that have one and the same timeout.
 
     They expire in the order in which they began, so one timer is enough. A request that ended
-    otherwise, as by a cancellation, is removed at its timeout at the latest.
+    otherwise, as by a cancellation, is removed at its timeout at the latest. Answers are not kept
+    here: each may have a chunk of a body, and one request without an answer may be before many.
     """
 
     def __init__(self, seconds: float, waiting: dict[str, PendingAnswer]) -> None:
         self._seconds = seconds
         self._waiting = waiting
-        self._begun: deque[tuple[float, str, PendingAnswer]] = deque()
+        self._begun: deque[tuple[float, str]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, reply: str, answer: PendingAnswer, loop: asyncio.AbstractEventLoop) -> None:
-        """Start the timeout of a request."""
+    def add(self, reply: str, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the timeout of a request that waits."""
         begun = self._begun
-        while begun and begun[0][2].done():
+        while begun and self._has_ended(begun[0][1]):
             self._waiting.pop(begun.popleft()[1], None)
-        begun.append((loop.time() + self._seconds, reply, answer))
+        begun.append((loop.time() + self._seconds, reply))
         if self._timer is None:
             self._timer = loop.call_later(self._seconds, self._look, loop)
 
@@ -56,12 +57,16 @@ class _Patience:
         self._timer = None
         now = loop.time()
         begun = self._begun
-        while begun and (begun[0][2].done() or begun[0][0] <= now):
-            _, reply, answer = begun.popleft()
-            self._waiting.pop(reply, None)
-            _expire(answer, self._seconds)
+        while begun and (begun[0][0] <= now or self._has_ended(begun[0][1])):
+            answer = self._waiting.pop(begun.popleft()[1], None)
+            if answer is not None:
+                _expire(answer, self._seconds)
         if begun:
             self._timer = loop.call_later(begun[0][0] - now, self._look, loop)
+
+    def _has_ended(self, reply: str) -> bool:
+        answer = self._waiting.get(reply)
+        return answer is None or answer.done()
 
 
 class Requests:
@@ -148,7 +153,7 @@ class Requests:
             patience = self._patience[timeout] = _Patience(timeout, self._waiting)
         if patience is None:  # the rest of a deadline, which no other request shares
             patience = _Patience(timeout, self._waiting)
-        patience.add(reply, answer, loop)
+        patience.add(reply, loop)
         return answer
 
 

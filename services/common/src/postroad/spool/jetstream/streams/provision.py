@@ -26,6 +26,7 @@ from postroad.spool.jetstream.streams.subjects import body_stream, intake_subjec
 from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.lane import lane_names
 from postroad.spool.lanes.layout import Layout
+from postroad.spool.record import CHUNK
 
 CONFIG = "config"
 BUCKETS = (CONFIG, "cluster", "sites", "suppression")
@@ -49,6 +50,7 @@ _PRESENCE_KEYS = (
     *("session.operator.*", "session.delivery.*", "owner.>", "site.>", "suspect.*"),
     *("memory", "disk.*", "order.*"),
 )
+_HEADERS = 4096  # octets of a chunk's headers, which have some 200
 _NO_MEMORY = 10028
 _STEP = timedelta(seconds=10)
 # The server answers with these while JetStream is still starting or without a leader.
@@ -168,6 +170,7 @@ def _differing(kept: StreamConfig, wanted: StreamConfig) -> list[str]:
     """Return the names of the settings that are not as wanted."""
     names = (
         *("subjects", "retention", "discard", "max_bytes", "max_age", "max_msgs_per_subject"),
+        "max_msg_size",
         *("num_replicas", "duplicate_window", "allow_direct", "allow_atomic", "allow_msg_ttl"),
         *("allow_msg_schedules", "allow_rollup_hdrs", "deny_delete", "deny_purge"),
     )
@@ -228,6 +231,7 @@ def _bodies(shard: int, replicas: int) -> StreamConfig:
         discard=DiscardPolicy.OLD,
         num_replicas=replicas,
         max_msgs_per_subject=1,
+        max_msg_size=CHUNK + _HEADERS,  # delivery has a chunk of each message in memory
         duplicate_window=_DUPLICATE_WINDOW,
         allow_direct=True,
         allow_msg_ttl=True,
