@@ -37,6 +37,7 @@ _SUFFIXES = {
     for power, suffix in enumerate(suffixes, start=0 if base == 1000 else 1)
 }
 
+_MOST_SHOWN = 60  # characters of a text in an error message
 LONGEST_RATE = 13 + LONGEST_DURATION
 RATE_PATTERN = rf"^[0-9]{{1,12}}/(?:{_PART})+$"
 
@@ -46,14 +47,14 @@ def parse_duration(text: str) -> timedelta:
     if text == "0":
         return timedelta()
     if len(text) > LONGEST_DURATION or not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is not a duration; write it like 30s, 15m, 1h30m or 5d")
+        raise ValueError(f"{_shown(text)} is not a duration; write it like 30s, 15m, 1h30m or 5d")
     try:
         return sum(
             (float(count) * _UNITS[unit] for count, unit in _DURATION_PART.findall(text)),
             timedelta(),
         )
     except OverflowError:
-        raise ValueError(f"{text!r} is too long a duration") from None
+        raise ValueError(f"{_shown(text)} is too long a duration") from None
 
 
 def format_duration(duration: timedelta) -> str:
@@ -71,7 +72,7 @@ def parse_quantity(text: str) -> int:
     """Read a size in bytes: `500k` and `50M` are powers of 1000, `128Ki` and `10Gi` of 1024."""
     match = _QUANTITY.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is not a size; write it like 1048576, 500M or 10Gi")
+        raise ValueError(f"{_shown(text)} is not a size; write it like 1048576, 500M or 10Gi")
     return int(Decimal(match[1]) * _SUFFIXES[match[2] or ""])
 
 
@@ -80,15 +81,22 @@ def parse_size(text: str) -> ByteSize:
     try:
         return ByteSize(parse_quantity(text.removesuffix("B")))
     except ValueError:
-        raise ValueError(f"{text!r} is not a size such as 512, 128KiB, 50MB or 10Gi") from None
+        raise ValueError(
+            f"{_shown(text)} is not a size such as 512, 128KiB, 50MB or 10Gi"
+        ) from None
 
 
 def parse_rate(text: str) -> tuple[int, timedelta]:
     """Read `1000/1m`: a count and the window in which it is allowed."""
     count, slash, window = text.partition("/")
     if not slash or not (count.isascii() and count.isdigit()) or len(count) > 12:
-        raise ValueError(f"{text!r} is not a rate; write it like 1000/1m")
+        raise ValueError(f"{_shown(text)} is not a rate; write it like 1000/1m")
     length = parse_duration(window)
     if not int(count) or length <= timedelta():
-        raise ValueError(f"{text!r} would let nothing through; write it like 1000/1m")
+        raise ValueError(f"{_shown(text)} would let nothing through; write it like 1000/1m")
     return int(count), length
+
+
+def _shown(text: str) -> str:
+    """Return a text for an error message, cut if it is long."""
+    return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")
