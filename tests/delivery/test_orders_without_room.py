@@ -97,9 +97,9 @@ async def little_room(folder: Path, replicas: int = 1) -> AsyncIterator[Full]:
     accounts = ACCOUNTS
     capacity = LITTLE
     if replicas > 1:
-        # As in the chart. A server hears a moment later what others have stored, so its own limit
-        # has to be higher by what is stored in a moment.
-        capacity += 10_000_000
+        # As in the chart. A server hears a moment later what the others have stored, so its
+        # own limit has to be higher by what is stored meanwhile. Here that may be everything.
+        capacity += 100_000_000
         accounts = folder / "accounts.conf"
         accounts.write_text(bounded(ACCOUNTS.read_text(), octets=LITTLE * replicas))
     async with AsyncExitStack() as stack:
