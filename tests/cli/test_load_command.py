@@ -103,6 +103,20 @@ async def test_a_tls_that_does_not_go_with_the_port_ends_the_load(
         await scene.end()
 
 
+async def test_a_server_that_greets_and_closes_is_given_up() -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mx.test ESMTP\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        running = LoadRun(LoadPlan("127.0.0.1", port, messages=4, opening=0.2))
+        async with asyncio.timeout(patient(10)):
+            await running.run()
+    assert "greets, but no connection came as far as a message" in running.why_nothing()
+
+
 async def test_a_server_that_is_never_there_is_given_up() -> None:
     running = LoadRun(LoadPlan("127.0.0.1", 1, messages=4, opening=0.2))
     async with asyncio.timeout(patient(10)):

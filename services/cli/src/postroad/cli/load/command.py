@@ -33,7 +33,7 @@ from postroad.mail.visible import visible
 from postroad.units.addresses import SocketAddress
 from postroad.units.quantities import parse_size
 
-_OPENING = 10.0  # seconds for a first greeting, from any of the connections
+_OPENING = 10.0  # seconds until any of the connections is to be ready for a message
 _LOOK = 0.5  # seconds between two looks at a running load
 _LARGEST = 1 << 30  # octets of a message, which is made in memory
 _SENDERS = ("from@near.example",)

@@ -52,6 +52,7 @@ class LoadFigures:
     refused: int = 0  # connections that could not be opened
     connections: int = 0
     greetings: int = 0  # connections that were greeted
+    ready: int = 0  # how often a connection was ready for a message
     recipients: int = 0  # of accepted messages
     octets: int = 0  # of accepted messages
     latencies: Latencies = field(default_factory=Latencies)  # from a final dot to its 250

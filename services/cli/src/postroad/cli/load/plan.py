@@ -52,7 +52,7 @@ class LoadPlan:
     login: tuple[str, str] | None = None
     tls_name: str = ""  # the name that the server's certificate must have
     hello: str = "load.example"
-    opening: float | None = None  # seconds to wait for the first greeting on any connection
+    opening: float | None = None  # seconds until any connection is to be ready for a message
 
     @property
     def server(self) -> SocketAddress:

@@ -61,7 +61,7 @@ class LoadRun:
         limit = self.plan.seconds
         if self.plan.opening is not None:
             loop = asyncio.get_running_loop()
-            self._opening = loop.call_later(self.plan.opening, self._expect_a_greeting)
+            self._opening = loop.call_later(self.plan.opening, self._expect_a_start)
         try:
             async with asyncio.timeout(None if limit is None else limit + _LAST_ANSWERS):
                 await asyncio.gather(*tasks)
@@ -72,12 +72,15 @@ class LoadRun:
         self.figures.seconds = time.monotonic() - self._began
         return self.figures
 
-    def _expect_a_greeting(self) -> None:
-        """End the load if the server has greeted no connection so far."""
-        if self.figures.greetings or self.failed:
+    def _expect_a_start(self) -> None:
+        """End the load if no connection has come so far that a message could be sent."""
+        if self.figures.ready or self.failed:
             return
-        if self.figures.connections:
-            self.failed = no_greeting(self.plan.server, self.plan.tls)
+        server, figures = self.plan.server, self.figures
+        if figures.greetings:
+            self.failed = f"{server} greets, but no connection came as far as a message"
+        elif figures.connections:
+            self.failed = no_greeting(server, self.plan.tls)
         self.stop()
         for session in self._sessions:
             session.end()

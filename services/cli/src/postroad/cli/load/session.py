@@ -204,6 +204,7 @@ class LoadSession(asyncio.Protocol):
         if share is not None and self._taken >= share:
             self._quit()
             return
+        self.load.figures.ready += 1
         self._step = self._unasked
         self.load.await_turn(self)
 
