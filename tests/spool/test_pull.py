@@ -211,16 +211,17 @@ def test_a_request_is_forgotten_once_nothing_can_come_of_it() -> None:
     assert requests.get("inbox.99") is not None
 
 
-def test_the_last_record_ends_a_request() -> None:
+def test_records_come_of_a_lanes_requests_in_order() -> None:
     """The server says nothing of one all of whose records have come."""
     pull = LanePull(0, LaneKey("default", "00"), TrafficClass.TRANSACTIONAL)
-    requests = OpenRequests()
-    requests.add("inbox.1", OpenRequest(pull, 2, since=0.0))
-    requests.add("inbox.2", OpenRequest(pull, 2, since=0.0))
-    requests.arrived(pull)
-    assert len(requests) == 2
-    requests.arrived(pull)
-    assert requests.get("inbox.1") is None, "a lane's requests are served in order"
+    requests, first, second = OpenRequests(), OpenRequest(pull, 2, 0.0), OpenRequest(pull, 2, 1.0)
+    requests.add("inbox.1", first)
+    requests.add("inbox.2", second)
+    for _ in range(3):
+        requests.arrived(pull)
+    assert (first.came, second.came) == (2, 1)
     requests.end("inbox.2")
     requests.arrived(pull)
+    assert (first.came, second.came) == (2, 1), "none of them expects another record"
+    requests.forget(100.0)
     assert len(requests) == 0

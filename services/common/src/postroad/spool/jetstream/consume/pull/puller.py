@@ -233,7 +233,6 @@ class Puller:
             pull = self._foreign(tokens[base], tokens[base + 1])
         else:
             self._open.arrived(pull)
-            self._note_end()
             pull.arrived(now)
             if pull.low:
                 self._low[pull] = None
