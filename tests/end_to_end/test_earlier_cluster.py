@@ -259,7 +259,9 @@ async def test_a_queue_of_three_servers_is_taken_over_while_old_processes_still_
         await new.start("ingress", **listener, POSTROAD_TLS_STATE=str(tmp_path / "tls"))
         await order(command, "retry")
         for name in ("ready", "also", "large"):
-            await deliveries[name].wait_for(accounts[name], seconds=40)
+            # The earlier build's requests outlive it by 30 s. What the servers send to them comes
+            # again after its lease of 20 s, and so twice at worst.
+            await deliveries[name].wait_for(accounts[name], seconds=70)
         assert deliveries["held"].counts == {}
         await order(command, "release")
         await deliveries["held"].wait_for(accounts["held"], seconds=30)
