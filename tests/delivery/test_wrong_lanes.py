@@ -10,12 +10,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import nats
 import pytest
 from nats.aio.client import Client
 
 from postroad.spool.ids import new_queue_id
-from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import intake_subject
 from postroad.spool.lanes.lane import lane_names
@@ -25,32 +24,28 @@ from postroad.spool.wire.record import encode
 from postroad.testing.patience import patient
 from postroad.testing.peers.mx import ScriptedMx
 from postroad.testing.processes.delivery import CLIENT, delivering, publish, to_smarthost
-from postroad.testing.queue.accounts import as_role, password_of
+from postroad.testing.queue.accounts import as_role
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import QUICK, kinds, now, record
+from postroad_harness.setups.spool.intruder import intruding, server_with_accounts
 
 pytestmark = pytest.mark.nats
 
-ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 LAYOUT = Layout(shards=1, lanes=8, replicas=1)
 EACH = 8  # messages in each lane
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    async with NatsServer(tmp_path, accounts=ACCOUNTS, shards=LAYOUT.shards) as running:
-        await provision(as_role("operator", running.url), layout=LAYOUT, capacity=10**9)
+    async with server_with_accounts(tmp_path, LAYOUT) as running:
         yield running
 
 
 @pytest.fixture
 async def ingress(server: NatsServer) -> AsyncIterator[Client]:
     """Somebody with the password of ingress."""
-    inbox = b"_INBOX_ingress"
-    login = {"user": "ingress", "password": password_of("ingress"), "inbox_prefix": inbox}
-    client = await nats.connect(server.url, **login)
-    yield client
-    await client.close()
+    async with intruding(server) as client:
+        yield client
 
 
 async def process(server: NatsServer, stack: AsyncExitStack, name: str) -> JetStreamSpool:

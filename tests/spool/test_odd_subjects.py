@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from postroad.proto.v1 import queue_pb2 as wire
 from postroad.spool.interface import LeasedRecord, RecordConsumer
 from postroad.spool.jetstream.consume.poison.suspects import put_on_hold, record_of
-from postroad.spool.jetstream.opening import connect, provision
+from postroad.spool.jetstream.opening import connect
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import is_plain, subject_of
 from postroad.spool.lanes.layout import Layout
@@ -29,9 +29,9 @@ from postroad.testing.queue.accounts import as_role, password_of
 from postroad.testing.queue.nats_server import NatsServer
 from postroad.testing.queue.queued_mail import QUICK, put, take
 from postroad.testing.streams import hang_up
+from postroad_harness.setups.spool.intruder import server_with_accounts
 from postroad_harness.setups.spool.odd import WELL, delivered
 
-ACCOUNTS = Path(__file__).parents[2] / "charts" / "postroad" / "files" / "nats-accounts.conf"
 LAYOUT = Layout(shards=1, lanes=1, replicas=1)
 ALL = Selection()
 
@@ -74,8 +74,7 @@ class Publisher:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
-    async with NatsServer(tmp_path, accounts=ACCOUNTS, shards=LAYOUT.shards) as running:
-        await provision(as_role("operator", running.url), layout=LAYOUT, capacity=10**9)
+    async with server_with_accounts(tmp_path, LAYOUT) as running:
         yield running
 
 
