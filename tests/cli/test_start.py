@@ -80,6 +80,28 @@ def test_a_full_disk_is_one_sentence(arguments: tuple[str, ...]) -> None:
     assert ended.stderr == "postroad: the output cannot be written: No space left on device\n"
 
 
+def test_a_lack_of_file_descriptors_is_one_sentence() -> None:
+    lacking = """
+import resource
+from postroad.cli import app
+
+def command():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))  # there are three already
+    open("/dev/null")
+
+app.app = command
+from postroad.cli.__main__ import main
+main()
+"""
+    command = (sys.executable, "-I", "-c", lacking)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=patient(30))
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "postroad: no file descriptors are left; raise the limit of open files"
+        " (ulimit -Hn, LimitNOFILE; fs.file-max for the whole machine)\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("end", "code", "said"),
     [

@@ -5,13 +5,14 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from postroad.cli.standalone.example import write_example
-from postroad.testing.children import dies_with_us, run, started
+from postroad.testing.children import ChildProcess, dies_with_us, run, started
 from postroad.testing.patience import patient
 from postroad.testing.processes.relay import FREE_PORTS, RunningRelay
 
@@ -40,6 +41,32 @@ async def run_up(*flags: str, **environment: str) -> tuple[int, str, str]:
     """Run `postroad up` to its end; return exit code, output, error output."""
     variables = {**os.environ, "POSTROAD_LOG_LEVEL": "error", **environment}
     return await asyncio.wait_for(run("up", *flags, environment=variables), patient(30))
+
+
+async def run_limited_up(limit: str, most: int, *flags: str) -> tuple[int | None, str]:
+    """Run `postroad up` with a resource limit (`NOFILE`); return exit code and error output."""
+    async with limited_up(limit, most, most, *flags) as process:
+        _, err = await asyncio.wait_for(process.communicate(), patient(30))
+    return process.returncode, err.decode()
+
+
+@asynccontextmanager
+async def limited_up(limit: str, soft: int, hard: int, *flags: str) -> AsyncIterator[ChildProcess]:
+    first = f"import resource; resource.setrlimit(resource.RLIMIT_{limit}, ({soft}, {hard}))"
+    program = f"{first}; from postroad.cli.__main__ import main; main()"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-IBc", program, "up", *FREE_PORTS, *flags),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "POSTROAD_LOG_LEVEL": "error"},
+        preexec_fn=dies_with_us(),
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
 
 
 async def test_a_second_up_on_the_same_folder_is_refused(start_relay: StartRelay) -> None:
@@ -134,19 +161,35 @@ async def test_a_state_folder_with_a_comma_is_one_clear_line(tmp_path: Path) -> 
 async def test_a_volume_without_room_is_one_clear_line(
     tmp_path: Path, octets: int, file: str
 ) -> None:
-    full = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({octets}, {octets}))"
-    program = f"{full}; from postroad.cli.__main__ import main; main()"
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-IBc", program, "up", "--state", str(tmp_path / "state"), *FREE_PORTS),
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "POSTROAD_LOG_LEVEL": "error"},
-        preexec_fn=dies_with_us(),
-    )
-    _, err = await asyncio.wait_for(process.communicate(), patient(30))
-    assert process.returncode == 1
+    code, err = await run_limited_up("FSIZE", octets, "--state", str(tmp_path / "state"))
+    assert code == 1
     assert len(err.strip().splitlines()) == 1
-    assert f"cannot write {tmp_path / 'state' / file}: ".encode() in err
-    assert b"make room" in err
+    assert f"cannot write {tmp_path / 'state' / file}: " in err
+    assert "make room" in err
+
+
+@pytest.mark.parametrize(
+    ("limit", "workers", "needed"), [(8, 1, 128), (32, 1, 128), (127, 1, 128), (128, 64, 1136)]
+)
+async def test_too_few_open_files_are_one_clear_line(
+    tmp_path: Path, limit: int, workers: int, needed: int
+) -> None:
+    many = ("--workers", f"ingress={workers},delivery={workers}")
+    code, err = await run_limited_up("NOFILE", limit, "--state", str(tmp_path / "state"), *many)
+    assert code == 1
+    assert err.strip() == (
+        f"postroad: `postroad up` needs {needed} open files, and {limit} are allowed;"
+        " raise the limit (ulimit -Hn, LimitNOFILE)"
+    )
+
+
+async def test_as_many_open_files_as_up_asks_for_are_enough(tmp_path: Path) -> None:
+    async with limited_up("NOFILE", 32, 128, "--state", str(tmp_path / "state")) as process:
+        assert process.stdout is not None
+        line = await asyncio.wait_for(process.stdout.readline(), patient(20))
+        assert line.startswith(b"postroad is ready")
+        process.terminate()
+        assert await process.wait() == 0
 
 
 async def test_a_server_that_will_not_start_is_one_clear_line(tmp_path: Path) -> None:

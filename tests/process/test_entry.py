@@ -41,6 +41,8 @@ PROGRAM = """
             raise StartupError("the state folder is in use; stop the other postroad")
         if mode == "bug":
             raise KeyError("x")
+        if mode == "no descriptors":
+            raise OSError(24, "Too many open files", "nats.conf")
         if mode == "denied":
             open("/proc/1/nothing-here/x")
         process.on_drain("part", hang if mode == "hang" else drain)
@@ -184,6 +186,11 @@ def test_a_slip_in_the_name_of_a_setting_is_warned_of(start: Start) -> None:
     [
         ("startup-error", "the state folder is in use; stop the other postroad"),
         ("bug", "cannot start: KeyError: 'x'"),
+        (
+            "no descriptors",
+            "cannot start: no file descriptors are left; raise the limit of open files"
+            " (ulimit -Hn, LimitNOFILE; fs.file-max for the whole machine)",
+        ),
         ("denied", "cannot start: /proc/1/nothing-here/x: No such file or directory"),
     ],
 )

@@ -9,11 +9,13 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from postroad.process.machine.standard_streams import prepare_streams
 
 # EBADF: standard output was closed (`>&-`).
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 def main() -> None:
@@ -28,19 +30,22 @@ def main() -> None:
 def _run() -> None:
     from postroad.cli.app import app
     from postroad.cli.errors import CommandError
-    from postroad.process.errors import StartupError
+    from postroad.mail.visible import visible_lines
+    from postroad.process.errors import NO_DESCRIPTORS, StartupError
 
     try:
         _run_and_flush(app)  # Typer reports wrong usage itself and exits with 2
     except CommandError as failure:
-        _end(f"postroad: {failure}", failure.code)
+        _end(visible_lines(f"postroad: {failure}"), failure.code)
     except StartupError as error:
-        _end(f"postroad: {error}", 1)
+        _end(visible_lines(f"postroad: {error}"), 1)
     except BrokenPipeError:
         # The reader has closed the pipe (`postroad events | head`): no error at exit.
         _print_no_more()
         sys.exit(0)
     except OSError as error:
+        if error.errno in _NO_DESCRIPTORS:
+            _end(f"postroad: {NO_DESCRIPTORS}", 1)
         if error.errno not in _CANNOT_WRITE:
             raise
         _print_no_more()
@@ -70,10 +75,8 @@ def _print_no_more() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _end(sentence: str, code: int) -> None:
-    from postroad.mail.visible import visible_lines
-
-    print(visible_lines(sentence), file=sys.stderr)
+def _end(sentence: str, code: int) -> NoReturn:
+    print(sentence, file=sys.stderr)
     sys.exit(code)
 
 

@@ -17,6 +17,7 @@ a second signal n forced the end. A failed start prints one line on standard err
 import argparse
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import resource
@@ -30,7 +31,7 @@ from typing import Any, NoReturn, TypeVar
 
 import uvloop
 
-from postroad.process.errors import SettingsError, StartupError
+from postroad.process.errors import NO_DESCRIPTORS, SettingsError, StartupError
 from postroad.process.health import HealthServer
 from postroad.process.lifecycle import Process
 from postroad.process.machine.standard_streams import prepare_streams
@@ -187,6 +188,8 @@ def _complain(name: str, sentence: str, code: int) -> int:
 def _sentence(error: Exception) -> str:
     if isinstance(error, StartupError):
         return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"cannot start: {NO_DESCRIPTORS}"
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"cannot start: {error.filename}: {error.strerror}"
     return f"cannot start: {type(error).__name__}: {error}"

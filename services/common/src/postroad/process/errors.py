@@ -1,5 +1,11 @@
 """Errors that keep a process from running, with texts for the person who starts it."""
 
+# For EMFILE and ENFILE: the limit of a process, and that of the whole machine.
+NO_DESCRIPTORS = (
+    "no file descriptors are left; raise the limit of open files"
+    " (ulimit -Hn, LimitNOFILE; fs.file-max for the whole machine)"
+)
+
 
 class SettingsError(Exception):
     """

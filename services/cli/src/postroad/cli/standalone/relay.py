@@ -38,7 +38,8 @@ from postroad.operator.jetstream.provisioning import look_after
 from postroad.operator.jetstream.storage import look_at_storage
 from postroad.policy.model import Entry
 from postroad.policy.secrets.seal import Reader
-from postroad.process.errors import StartupError
+from postroad.process.descriptors import is_own_lack
+from postroad.process.errors import NO_DESCRIPTORS, StartupError
 from postroad.process.lifecycle import Process
 from postroad.process.sockets import bound_address, listen
 from postroad.spool.interface import Spool
@@ -210,6 +211,11 @@ class StandaloneRelay:
         except StartRefused as refused:
             # The child has said why on standard error.
             log.error("a process cannot start, so the relay stops", reason=str(refused))
+            self._process.stop(exit_code=1)
+        except OSError as error:
+            if not is_own_lack(error):
+                raise
+            log.error("a process cannot start, so the relay stops", reason=NO_DESCRIPTORS)
             self._process.stop(exit_code=1)
 
     def _child(

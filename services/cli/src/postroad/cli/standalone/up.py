@@ -1,6 +1,7 @@
 """`postroad up`: its options, and running the relay of one machine."""
 
 import os
+import resource
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,11 +17,14 @@ from postroad.cli.state.folder import StateFolder, default_state_folder, lock_up
 from postroad.cli.terminal.options import host_name, listener
 from postroad.cli.terminal.values import path, wrong
 from postroad.process import entry
+from postroad.process.descriptors import raise_limit
 from postroad.process.sockets import bound_address, listen
 from postroad.units.addresses import ListenAddress, parse_name_server
 from postroad.units.quantities import format_duration, parse_duration
 
 _DRAIN = timedelta(seconds=25)
+# File descriptors: of `up` and nats-server, twice what they use with no mail, and for each process.
+_OWN_FILES, _FILES_FOR_EACH = 112, 8
 _PARTS = {"aiosmtpd": "aiosmtpd", "dns": "dnspython"}
 _PORTS = {"relay": 2525, "submission": 2587, "submissions": 2465}
 _WHERE = "ADDR[:PORT]"
@@ -123,6 +127,7 @@ def up(
         drain=_drain_timeout(),
         settings=by_hand,
     )
+    _require_descriptors(options.workers)
     os.umask(0o077)  # files with mail, keys and passwords are readable by the owner alone
     folder = StateFolder(options.state)
     folder.prepare()
@@ -171,6 +176,17 @@ def _require_parts() -> None:
     if missing:
         raise CommandError(
             f"`postroad up` needs {', '.join(missing)} besides; run: pip install 'postroad[cli]'"
+        )
+
+
+def _require_descriptors(workers: Workers) -> None:
+    """Raise the limit of open files as far as allowed; CommandError if the relay needs more."""
+    needed = _OWN_FILES + _FILES_FOR_EACH * (workers.ingress + workers.delivery)
+    limit = raise_limit()
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise CommandError(
+            f"`postroad up` needs {needed} open files, and {limit} are allowed;"
+            " raise the limit (ulimit -Hn, LimitNOFILE)"
         )
 
 
