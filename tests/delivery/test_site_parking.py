@@ -62,6 +62,49 @@ def test_mail_that_comes_again_to_a_site_that_fell_silent_is_parked_for_longer()
     assert parked == [15.0, 30.0, 60.0]
 
 
+def at_full_work(room: Site) -> float:
+    """Let a site take 400 messages a second, while others wait; return the time afterwards."""
+    fill(room, 400, TRANSACTIONAL, 1000.0, places=1)
+    for second in range(1000, 1003):
+        room.pace.looks(second)
+        at_work(room, 400, seconds=1, start=second)
+    room.pace.looks(1003.0)
+    return 1003.0
+
+
+def test_a_pause_of_this_process_does_not_make_a_site_seem_slow() -> None:
+    room = site(room=1500)
+    parked_before = park(room, 10_000, at_full_work(room))
+    assert max(parked_before) < 30, "four hundred a second, and ten thousand before it"
+    began = begin(room, 1003.2)
+    room.occupy()
+    resumed = 1003.3 + 25.0  # mail comes, or an attempt ends, before the next look
+    assert max(park(room, 10_000, resumed)) == pytest.approx(max(parked_before), rel=0.1)
+    room.ended(began, resumed + 0.1, 25.2)
+    assert room.moves(resumed + 0.2)
+    at_work(room, 400, seconds=2, start=resumed + 0.2)
+    assert max(park(room, 10_000, resumed + 2.2)) == pytest.approx(max(parked_before), rel=0.1)
+
+
+def test_attempts_that_a_pause_of_this_process_broke_off_do_not_make_a_site_seem_silent() -> None:
+    room = site(room=1500)
+    broken = [begin(room, at_full_work(room)) for _ in range(20)]
+    room.occupy()
+    for each in broken:
+        room.ended(each, 1063.0, 60.0, silence=60.0)
+    assert room.moves(1063.1)
+
+
+def test_a_site_that_stands_still_while_this_process_runs_does_so() -> None:
+    room = site(room=1500)
+    begin(room, at_full_work(room))
+    room.occupy()
+    for second in range(1004, 1034):
+        room.pace.looks(second)
+    assert not room.moves(1033.0)
+    assert min(park(room, 10, 1033.0)) == 30.0
+
+
 def test_the_pace_is_that_of_a_site_at_work() -> None:
     room = site(room=1000)
     for second in (86_400, 90_000):  # the clock has been running, and the site was idle between

@@ -181,6 +181,7 @@ class Sites:
         """Count the places of each site that will not be free soon."""
         self._counted = now
         for site in (*self, *self._withdrawn):
+            site.pace.looks(now)
             site.under_way.recount(moves=site.moves(now))
         self._shares.recount(site.lasting(now) for site in self)
 
