@@ -217,6 +217,7 @@ async def test_what_cannot_be_undone_needs_a_yes(
             "recipients": 2,
             "other_recipients": 0,
             "affected": 0,
+            **({"unreadable": 0} if action == "delete" else {}),
             "domains": {"one.example": 1, "two.example": 1},
         }
     ]

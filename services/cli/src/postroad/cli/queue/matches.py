@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from postroad.cli.queue.actions import OrderAction
@@ -20,6 +20,7 @@ class Matches:
     `due_soon` are records that come due before the order could reach them. `suspended` are records
     for a suspended destination. `recipients` wait and match; `others` wait in the same records and
     do not match --to. `holds` is true while a hold is in force that may not be carried out yet.
+    `unreadable` are malformed records, by domain, where nothing else matches.
     """
 
     selection: Selection
@@ -31,9 +32,12 @@ class Matches:
     others: int
     domains: Mapping[str, int]
     holds: bool
+    unreadable: Mapping[str, int] = field(default_factory=dict)
 
     def told(self, action: OrderAction) -> str:
         """Return how much an order changes; in recipients if it leaves others of a message."""
+        if self.unreadable:
+            return f"{number_of(sum(self.unreadable.values()), 'record')} that cannot be read"
         messages = number_of(self.messages, "message")
         if self.others and action.name in ENDING:
             return f"{number_of(self.recipients, 'recipient')} of {messages}"
@@ -86,3 +90,21 @@ async def count(spool: Spool, choice: Choice, now: datetime) -> Matches:
         domains=dict(domains.most_common()),
         holds=any(order.action == "hold" for order in orders),
     )
+
+
+async def count_unreadable(spool: Spool, choice: Choice) -> Mapping[str, int]:
+    """
+    Count malformed records by domain, where a listing shows nothing that matches.
+
+    A subject names the domain of its record, and nothing else that an order may select.
+    """
+    selection = choice.selection
+    if choice.client_name is not None or selection != Selection(
+        domain=selection.domain, arrived_before=selection.arrived_before
+    ):
+        return {}
+    found: Counter[str] = Counter()
+    for (_, _, domain), tally in (await spool.waiting.counts()).items():
+        if selection.domain in (None, domain):
+            found[domain] += tally.number
+    return dict(found.most_common())

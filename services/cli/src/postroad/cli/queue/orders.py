@@ -17,7 +17,7 @@ import typer
 
 from postroad.cli.errors import CommandError
 from postroad.cli.queue.actions import ACTIONS, OrderAction
-from postroad.cli.queue.matches import Matches, count, number_of
+from postroad.cli.queue.matches import Matches, count, count_unreadable, number_of
 from postroad.cli.queue.selection import NOTHING_SAID, Choice, Mail
 from postroad.cli.target.connect import open_cluster
 from postroad.cli.target.options import Where
@@ -103,7 +103,7 @@ def _run(given: _Given, cluster: Where) -> None:
     found = asyncio.run(_count(given, cluster))
     # A hold that is still being carried out has not held all its mail yet: release that, too.
     to_come = given.action.name == "release" and found.holds
-    if given.dry_run or not (found.records or to_come):
+    if given.dry_run or not (found.records or found.unreadable or to_come):
         _tell_count(given, found)
         return
     # Asked without a connection and an event loop: a loop would catch Ctrl-C.
@@ -117,7 +117,10 @@ def _run(given: _Given, cluster: Where) -> None:
 
 async def _count(given: _Given, cluster: Where) -> Matches:
     async with open_cluster(cluster) as spool:
-        return await count(spool, given.choice, given.now)
+        found = await count(spool, given.choice, given.now)
+        if given.action.name == "delete" and not found.records:
+            found = replace(found, unreadable=await count_unreadable(spool, given.choice))
+        return found
 
 
 async def _give(given: _Given, cluster: Where, found: Matches) -> tuple[Order, int]:
@@ -146,7 +149,8 @@ def _agreed(action: OrderAction, found: Matches) -> bool:
 
 
 def _print_domains(found: Matches) -> None:
-    rows = [(domain, str(number)) for domain, number in found.domains.items()]
+    domains = found.domains or found.unreadable
+    rows = [(domain, str(number)) for domain, number in domains.items()]
     print_table((Column("DOMAIN"), Column("RECORDS")), rows[:_DOMAINS], empty="")
     if len(rows) > _DOMAINS:
         typer.echo(f"and {len(rows) - _DOMAINS} more domains")
@@ -160,10 +164,11 @@ def _tell_count(given: _Given, found: Matches) -> None:
                 **found.numbers(),
                 "affected": 0,
                 **_suspended(given.action, found),
-                "domains": found.domains,
+                **_unreadable(given.action, found),
+                "domains": found.domains or found.unreadable,
             }
         )
-    elif not found.records:
+    elif not (found.records or found.unreadable):
         typer.echo("No message fits; nothing was changed.")
     else:
         _print_domains(found)
@@ -183,8 +188,13 @@ def _tell_order(given: _Given, order: Order, found: Matches, affected: int, clus
                 **found.numbers(),
                 "affected": affected,
                 **_suspended(given.action, found),
+                **_unreadable(given.action, found),
             }
         )
+        return
+    if found.unreadable:
+        said = f"{order.action}: {found.told(given.action)}; each is deleted when it is taken."
+        typer.echo(f"{said} The order stands for an hour.")
         return
     typer.echo(f"{order.action}: {affected} of {found.records} records changed.")
     _tell_others(given.action, found)
@@ -211,6 +221,11 @@ def _tell_others(action: OrderAction, found: Matches) -> None:
 def _suspended(action: OrderAction, found: Matches) -> Mapping[str, int]:
     """Return the suspended mail, for a release alone: other orders need not mention it."""
     return {"suspended": found.suspended} if action.name == "release" else {}
+
+
+def _unreadable(action: OrderAction, found: Matches) -> Mapping[str, int]:
+    """Return the malformed records that a deletion ends, if nothing else fits."""
+    return {"unreadable": sum(found.unreadable.values())} if action.name == "delete" else {}
 
 
 def _tell_suspended(action: OrderAction, found: Matches) -> None:
