@@ -15,8 +15,8 @@ from postroad.delivery.attempt.connection import SiteConnection
 from postroad.delivery.context import WorkerContext
 from postroad.delivery.dispatch.assigner import Assigner
 from postroad.delivery.dispatch.parking.parking import Parking
+from postroad.delivery.dispatch.runner import AttemptRunner
 from postroad.delivery.dispatch.settler import Settler
-from postroad.delivery.outcome import deferred
 from postroad.delivery.routing.lookups import sender_of
 from postroad.delivery.routing.routes import NoRoute, Route
 from postroad.delivery.routing.sources import suiting
@@ -26,17 +26,8 @@ from postroad.delivery.sharing.windows import Windows
 from postroad.delivery.sites.site import Site
 from postroad.delivery.sites.total import SiteTotal
 from postroad.delivery.sites.waiting import WaitingRecord
-from postroad.policy.model import EgressPath
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.smtp_client.endpoint import Endpoint
-from postroad.smtp_client.network import OwnLack
-from postroad.spool.errors import SpoolError
-from postroad.telemetry import tracing
-from postroad.telemetry.logs import get_logger
-
-log = get_logger(__name__)
-
-_MOST_REFUSALS = 5  # refused connections of one record; after that, its retry schedule applies
 
 
 class SiteDispatcher:
@@ -58,6 +49,7 @@ class SiteDispatcher:
         self._settler = settler
         self._tasks = tasks
         self._parking = parking
+        self._runner = AttemptRunner(context, settler, parking, assigner, lambda: self.stopping)
         self._line: dict[Site, None] = {}  # sites that wait for places
         self.stopping = False  # begin no more attempts
 
@@ -134,7 +126,7 @@ class SiteDispatcher:
                 attempt = await self._attempt_or_leave(site, waiting, connection)
                 began = loop.time()
                 while attempt is not None:
-                    await self._carry_out_guarded(site, attempt)
+                    await self._runner.run(site, attempt)
                     now = loop.time()
                     site.ended(attempt.waiting, now, now - began, silence=attempt.silence)
                     attempt, began = connection.advance(), now
@@ -187,7 +179,7 @@ class SiteDispatcher:
                 egress_path, record.domain, record.traffic_class, sender_of(record, egress_path)
             )
         now = asyncio.get_running_loop().time()
-        if self._is_outdated(waiting):
+        if waiting.is_outdated(self._context.configuration.current):
             self._assigner.begin_again(leased)
         elif isinstance(route, Route) and route.site != site.name:
             self._assigner.turn(waiting, route)
@@ -210,10 +202,6 @@ class SiteDispatcher:
         domain, chosen = waiting.leased.record.domain, waiting.chosen
         return self._context.router.known_to(waiting.egress_path, domain, site.name, chosen)
 
-    def _is_outdated(self, waiting: WaitingRecord) -> bool:
-        """Whether the configuration has changed since the record got its egress path."""
-        return waiting.snapshot is not self._context.configuration.current
-
     def _attempt_at(
         self,
         site: Site,
@@ -235,7 +223,7 @@ class SiteDispatcher:
         if waiting is None or self.stopping or site.limiter.limits.message_rate is not None:
             return None
         now = asyncio.get_running_loop().time()
-        is_outdated = self._is_outdated(waiting)
+        is_outdated = waiting.is_outdated(self._context.configuration.current)
         if site.makes_way or site.has_too_many or is_outdated or not site.has_place(now):
             return None
         route = self._known(site, waiting)
@@ -248,78 +236,3 @@ class SiteDispatcher:
         site.next()
         site.begin(waiting, now)
         return attempt
-
-    async def _carry_out_guarded(self, site: Site, attempt: Attempt) -> None:
-        try:
-            await self._carry_out(site, attempt)
-        except Exception:  # the next attempt has begun already, and must go on
-            metrics.INTERNAL_ERRORS.inc()
-            leased = attempt.waiting.leased
-            log.exception("an attempt could not be ended", record_id=str(leased.record.record_id))
-
-    async def _carry_out(self, site: Site, attempt: Attempt) -> None:
-        """Run an attempt and settle its record."""
-        leased, egress_path = attempt.waiting.leased, attempt.waiting.egress_path
-        try:
-            ended = await self._run(site, attempt)
-        except (SpoolError, OwnLack) as error:
-            await self._settler.broken_off(leased, egress_path, site.name, attempt.known, error)
-            return
-        except asyncio.CancelledError:
-            self._settler.cut_off(leased, egress_path, site.name, attempt.known)
-            raise
-        except Exception:
-            metrics.INTERNAL_ERRORS.inc()
-            log.exception("an attempt failed", record_id=str(leased.record.record_id))
-            ended = attempt.known
-            ended.outcomes = for_all(leased.record, deferred("local error")) | ended.outcomes
-        else:
-            if not ended.reached:
-                site.take_back(attempt.waiting)
-                if self._turned_back(site, attempt.waiting):
-                    return
-            self._judge(site, egress_path, ended)
-        await self._settler.attempted(leased, egress_path, ended, site.name)
-
-    def _turned_back(self, site: Site, waiting: WaitingRecord) -> bool:
-        """
-        Put a record back that got no session, if others make progress at its site; return whether.
-
-        Then there are too many connections, and neither the mail nor the host is at fault.
-        """
-        now = asyncio.get_running_loop().time()
-        works = site.concurrency.works(now, site.pace.patience)
-        if self.stopping or not works or waiting.refusals >= _MOST_REFUSALS:
-            return False
-        site.concurrency.refused(now, site.limiter.connections - 1)
-        if self._is_outdated(waiting) or not self._context.consumer.serves(waiting.leased):
-            self._assigner.begin_again(waiting.leased)
-        else:
-            site.put_back(waiting)
-        return True
-
-    async def _run(self, site: Site, attempt: Attempt) -> AttemptResult:
-        record = attempt.waiting.leased.record
-        metrics.ATTEMPTS.inc()
-        site.concurrency.in_use.add(attempt)
-        try:
-            with tracing.span(
-                "delivery.attempt", parent=record.origin.traceparent, kind="client"
-            ) as span:
-                ended = await attempt.run()
-                if tracing.enabled():
-                    queue_id, name = record.record_id.queue_id, attempt.route.site
-                    span.set({"postroad.queue_id": queue_id, "postroad.site": name})
-                return ended
-        finally:
-            site.concurrency.in_use.discard(attempt)
-
-    def _judge(self, site: Site, egress_path: EgressPath, ended: AttemptResult) -> None:
-        now = asyncio.get_running_loop().time()
-        if ended.reached:
-            site.downtime.ends()
-            site.concurrency.answered(now, site.limiter.limits.connections)
-        elif ended.asked or (ended.peers and len(egress_path.sources) < 2):
-            # If one of several sources cannot reach the site, the site may still be up.
-            reason = next(iter(ended.outcomes.values())).text
-            self._parking.pause(site, egress_path, reason, now)

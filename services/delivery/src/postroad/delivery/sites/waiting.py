@@ -35,6 +35,10 @@ class WaitingRecord:
     since: float | None = None
     chosen: ChosenSite | None = None
 
+    def is_outdated(self, current: Snapshot | None) -> bool:
+        """Whether the configuration has changed since the record got its egress path."""
+        return self.snapshot is not current
+
 
 @dataclass(slots=True)
 class Line:
