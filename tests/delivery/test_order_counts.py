@@ -8,10 +8,11 @@ import pytest
 from postroad.delivery.order_counts import OrderCounts
 from postroad.mail.address import parse_mailbox
 from postroad.spool.event import Event, EventType
+from postroad.spool.ids import new_queue_id
 from postroad.spool.interface import Deferred, LeasedRecord, Put
 from postroad.spool.memory.consumer import MemoryConsumer
 from postroad.spool.memory.spool import MemorySpool
-from postroad.spool.record import QueuedRecipient
+from postroad.spool.record import QueuedRecipient, QueueRecord
 from postroad.testing.patience import patient
 from postroad.testing.peers.mx import ScriptedMx
 from postroad.testing.processes.delivery import (
@@ -25,12 +26,15 @@ from postroad.testing.processes.delivery import (
     send,
     to_smarthost,
 )
-from postroad.testing.queue.queued_mail import now, put
+from postroad.testing.queue.queued_mail import now, put, record
 
 
-@pytest.fixture
-def first_settle_fails(monkeypatch: pytest.MonkeyPatch) -> list[LeasedRecord]:
-    """Give the first record that is settled back as it was: storage is full, or its lease over."""
+def mail(to: str) -> QueueRecord:
+    return record(new_queue_id(now(), 0), f"{to}@y.example")
+
+
+def come_again(monkeypatch: pytest.MonkeyPatch, *, is_settled: bool) -> list[LeasedRecord]:
+    """Let the first record that is settled come again as it was."""
     settle, given_back = MemoryConsumer.settle, list[LeasedRecord]()
 
     async def settle_but_the_first(
@@ -43,10 +47,22 @@ def first_settle_fails(monkeypatch: pytest.MonkeyPatch) -> list[LeasedRecord]:
             return await settle(self, leased, puts, events)
         given_back.append(leased)
         await self.give_back(leased)
-        return False
+        return is_settled
 
     monkeypatch.setattr(MemoryConsumer, "settle", settle_but_the_first)
     return given_back
+
+
+@pytest.fixture
+def first_settle_fails(monkeypatch: pytest.MonkeyPatch) -> list[LeasedRecord]:
+    """Give the first record that is settled back: storage is full, or its lease over."""
+    return come_again(monkeypatch, is_settled=False)
+
+
+@pytest.fixture
+def first_comes_back(monkeypatch: pytest.MonkeyPatch) -> list[LeasedRecord]:
+    """Bring the first record that has ended back, as servers do that were killed or are full."""
+    return come_again(monkeypatch, is_settled=True)
 
 
 async def all_told(spool: MemorySpool) -> None:
@@ -69,6 +85,33 @@ async def test_a_record_that_comes_again_as_it_was_is_counted_once(
             await all_told(spool)
         assert await spool.orders.reports("bounce") == {"tests": 1}
     assert len(first_settle_fails) == 1
+
+
+async def test_a_record_that_the_servers_bring_back_is_counted_once(
+    first_comes_back: list[LeasedRecord],
+) -> None:
+    spool = MemorySpool()
+    async with ScriptedMx() as mx:
+        await publish(spool, anywhere=to_smarthost(mx))
+        await send(spool, "b@y.example")
+        await spool.orders.place(order("bounce", domain="y.example"))
+        async with delivering(spool):
+            await asyncio.wait_for(mx.received(1), patient(5))
+            await all_told(spool)
+        assert await spool.orders.reports("bounce") == {"tests": 1}
+    assert len(first_comes_back) == 1
+
+
+async def test_a_record_that_comes_back_counts_in_no_later_order_but_its_next_form_does() -> None:
+    spool, counts, changed = MemorySpool(), OrderCounts(), mail("b")
+    counts.add(changed, ["delete", "hold"])
+    counts.add(changed, ["delete"])
+    counts.add(changed, ["later"])
+    counts.add(changed.next_step(), ["later"])
+    telling = asyncio.create_task(counts.run(spool.orders, "tests"))
+    for name in ("delete", "hold", "later"):
+        await counted(spool, name, 1)
+    telling.cancel()
 
 
 async def test_a_recipient_that_is_ended_twice_is_counted_once(
@@ -117,10 +160,10 @@ async def test_a_process_that_starts_again_adds_to_what_it_had_told() -> None:
     spool = MemorySpool()
     await spool.orders.report("hold", "tests", 5)
     counts = OrderCounts()
-    counts.add("hold")
-    counts.add("hold")
+    counts.add(mail("b"), ["hold"])
+    counts.add(mail("c"), ["hold"])
     telling = asyncio.create_task(counts.run(spool.orders, "tests"))
     await counted(spool, "hold", 7)
-    counts.add("hold")
+    counts.add(mail("d"), ["hold"])
     await counted(spool, "hold", 8)
     telling.cancel()

@@ -7,16 +7,25 @@ exception is a record that two processes end at the same moment, because one of 
 past its lease. Counts that a killed process had not reported are lost; exact counts would need a
 second write to the queue for each change. After a restart, a process of the same name adds to its
 earlier reports.
+
+The servers may bring back a record that has ended, when storage is full or one of them was killed.
+It ends again, but it does not count again, whichever order ends it. A form of a record is known by
+its id and its step.
 """
 
 import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
 
 from postroad.spool.agreement import Orders
 from postroad.spool.errors import SpoolError
+from postroad.spool.ids import RecordId
+from postroad.spool.record import QueueRecord
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
+_REMEMBERED = 20_000  # changed records, which may come back
 _TELLS_EVERY = 0.2  # seconds, since a person is watching
 
 
@@ -28,12 +37,20 @@ class OrderCounts:
         self._before: dict[str, int] = {}
         self._untold: set[str] = set()
         self._news = asyncio.Event()
+        self._changed: OrderedDict[tuple[RecordId, int], None] = OrderedDict()
 
-    def add(self, order_id: str) -> None:
-        """Count a record that an order has changed."""
-        self._numbers[order_id] = self._numbers.get(order_id, 0) + 1
-        self._untold.add(order_id)
-        self._news.set()
+    def add(self, record: QueueRecord, order_ids: Iterable[str]) -> None:
+        """Count a record, as it was before, that some orders have changed together."""
+        form = record.record_id, record.step
+        if form in self._changed:
+            return
+        for order_id in order_ids:
+            self._changed[form] = None
+            self._numbers[order_id] = self._numbers.get(order_id, 0) + 1
+            self._untold.add(order_id)
+            self._news.set()
+        if len(self._changed) > _REMEMBERED:
+            self._changed.popitem(last=False)
 
     async def run(self, orders: Orders, process: str) -> None:
         """Report changed counts, until cancelled."""

@@ -191,7 +191,7 @@ class OrderKeeper:
                 raise
             return False
         if counts(order, queued):
-            self._counts.add(order.order_id)
+            self._counts.add(queued.record, (order.order_id,))
         return True
 
     async def _claim(self, order: Order, queued: Queued, now: datetime) -> None:
@@ -229,7 +229,7 @@ class OrderKeeper:
             return False
         tell_order(record, order)
         tell_settlement(record, settlement, attempted=False)
-        self._counts.add(order.order_id)
+        self._counts.add(queued.record, (order.order_id,))
         return True
 
     async def _end_in_part(self, order: Order, queued: Queued, now: datetime) -> None:
@@ -243,7 +243,7 @@ class OrderKeeper:
         tell_settlement(record, settlement, attempted=False)
         for event in settlement.events:
             self._spool.events.add(event)
-        self._counts.add(order.order_id)
+        self._counts.add(queued.record, (order.order_id,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,9 +116,9 @@ class Settler:
         self, orders: Sequence[Order], leased: LeasedRecord, settlement: Settlement
     ) -> None:
         """Settle, and count the record as changed by each of some orders."""
+        record = leased.record
         if await self.settle(leased, settlement):
-            for order in orders:
-                self._context.order_counts.add(order.order_id)
+            self._context.order_counts.add(record, (order.order_id for order in orders))
 
     async def settle(self, leased: LeasedRecord, settlement: Settlement) -> bool:
         """Settle a record, with retries. Return False if the record comes again."""
