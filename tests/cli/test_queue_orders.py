@@ -64,6 +64,21 @@ async def test_a_release_means_what_a_hold_has_not_reached_yet(
     await in_force(spool, "hold", "release")
 
 
+async def test_a_release_of_a_client_without_mail_releases_no_other_mail(
+    spool: JetStreamSpool, run: Run
+) -> None:
+    """While a hold is in force, and without its namespace, a Client is known by its mail alone."""
+    await put(spool, "a@one.example", place=Deferred(now() + HOUR), client="shop/news")
+    await obeyed(spool, run("queue", "hold", "--all", "--yes"))
+    code, out, _ = await run("queue", "release", "--client", "other")
+    assert (code, out) == (0, "No message fits; nothing was changed.\n")
+    await in_force(spool, "hold")
+    code, out, _ = await run("queue", "release", "--client", "news")
+    assert (code, out) == (0, "release: 0 of 0 records changed.\n")
+    _, release = await in_force(spool, "hold", "release")
+    assert release.selection.client == "shop/news"
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 async def test_no_more_are_told_to_have_changed_than_fit(
     spool: JetStreamSpool, run: Run, as_json: bool

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from postroad.cli.queue.actions import OrderAction
@@ -19,7 +19,8 @@ class Matches:
 
     `due_soon` are records that come due before the order could reach them. `suspended` are records
     for a suspended destination. `recipients` wait and match; `others` wait in the same records and
-    do not match --to. `holds` is true while a hold is in force that may not be carried out yet.
+    do not match --to. `holds` is true while a hold is in force that may not be carried out yet, if
+    it is known whose mail is meant.
     `unreadable` are malformed records, by domain, where nothing else matches.
     """
 
@@ -79,6 +80,10 @@ async def count(spool: Spool, choice: Choice, now: datetime) -> Matches:
         suspended += any(
             each.selection.admits(queued.record, WaitKind.READY, "") for each in suspensions
         )
+    holds = any(order.action == "hold" for order in orders)
+    if holds and not one and choice.client_name is not None:
+        one = await _any(spool, choice)  # else all mail would be meant
+        holds = bool(one)
     return Matches(
         selection=choice.narrowed(one),
         records=domains.total(),
@@ -88,8 +93,17 @@ async def count(spool: Spool, choice: Choice, now: datetime) -> Matches:
         recipients=recipients,
         others=others,
         domains=dict(domains.most_common()),
-        holds=any(order.action == "hold" for order in orders),
+        holds=holds,
     )
+
+
+async def _any(spool: Spool, choice: Choice) -> list[Queued]:
+    """Return mail that matches in any state, if there is some; it shows its Client's namespace."""
+    everywhere = replace(choice.selection, kinds=frozenset(WaitKind))
+    found: list[Queued] = []
+    async for queued in replace(choice, selection=everywhere).of(spool):
+        found = found or [queued]  # to the end: `of` refuses a name that several Clients have
+    return found
 
 
 async def count_unreadable(spool: Spool, choice: Choice) -> Mapping[str, int]:
