@@ -9,12 +9,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import nats
 import pytest
+from nats.js.api import StreamConfig
 
 from postroad.cli.standalone.example import write_example
 from postroad.testing.children import ChildProcess, dies_with_us, run, started
 from postroad.testing.patience import patient
 from postroad.testing.processes.relay import FREE_PORTS, RunningRelay
+from postroad.testing.queue.nats_server import NatsServer
 
 pytestmark = pytest.mark.nats
 
@@ -202,6 +205,36 @@ async def test_a_server_that_will_not_start_is_one_clear_line(tmp_path: Path) ->
     assert len(err.strip().splitlines()) == 1
     assert "nats-server" in err
     assert "nats.log" in err
+
+
+@pytest.mark.parametrize(
+    ("stored", "says"),
+    [
+        (StreamConfig(name="POSTROAD_Q_0", subjects=["pr.q.0.>"]), "retention policy"),
+        (
+            StreamConfig(name="KV_cluster", subjects=["$KV.cluster.>"], max_msgs_per_subject=1),
+            "no build up to this one wrote its layout",
+        ),
+    ],
+)
+async def test_a_queue_that_cannot_be_taken_over_is_one_clear_line(
+    tmp_path: Path, stored: StreamConfig, says: str
+) -> None:
+    async with NatsServer(tmp_path) as server:
+        client = await nats.connect(server.url)
+        await client.jetstream().add_stream(stored)
+        if stored.name == "KV_cluster":
+            await client.jetstream().publish("$KV.cluster.meta", b'{"layout": "of another kind"}')
+        await client.close()
+    state = tmp_path / "state"
+    state.mkdir()
+    (tmp_path / "jetstream").rename(state / "nats")
+    code, _, err = await run_up("--state", str(state), *FREE_PORTS)
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert f"the queue in {state / 'nats'} cannot be taken over: " in err
+    assert says in err
+    assert "--state" in err
 
 
 async def test_wrong_manifests_are_listed_with_file_line_and_field(tmp_path: Path) -> None:

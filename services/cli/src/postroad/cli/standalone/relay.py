@@ -42,6 +42,7 @@ from postroad.process.descriptors import is_own_lack
 from postroad.process.errors import NO_DESCRIPTORS, StartupError
 from postroad.process.lifecycle import Process
 from postroad.process.sockets import bound_address, listen
+from postroad.spool.errors import SpoolError
 from postroad.spool.interface import Spool
 from postroad.spool.jetstream.opening import connect, provision, report_disk
 from postroad.spool.jetstream.options import SpoolOptions
@@ -139,7 +140,13 @@ class StandaloneRelay:
             process="up",
         )
         streams = partial(provision, options, layout=SINGLE_MACHINE, capacity=server.capacity)
-        await streams()
+        try:
+            await streams()
+        except SpoolError as error:
+            raise CommandError(
+                f"the queue in {self._state.store} cannot be taken over: {error};"
+                f" look at {self._state.server_log}, or choose another folder with --state"
+            ) from error
         spool = await connect(options)
         self._process.on_stop("queue", spool.close)
         self._process.spawn("disk", report_disk(options, self._state.store))

@@ -63,7 +63,7 @@ async def provision_link(link: NatsLink, layout: Layout, *, capacity: int = 0) -
 
     `capacity` is one server's max_file_store in octets, 0 when it is not known.
 
-    Raises SpoolUnavailable when JetStream does not answer.
+    Raises SpoolUnavailable when JetStream does not answer, or has what cannot be corrected.
     """
     try:
         async with asyncio.timeout(_STEP.total_seconds() * 3):
@@ -121,7 +121,10 @@ async def _write_layout(js: JetStreamContext, layout: Layout) -> Layout:
         headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
         await js.publish(f"$KV.cluster.{LAYOUT_KEY}", layout.encode(), headers=headers)
         return layout
-    kept = Layout.decode(message.data or b"")
+    try:
+        kept = Layout.decode(message.data or b"")
+    except ValueError as error:
+        raise SpoolUnavailable(f"no build up to this one wrote its layout: {error}") from error
     # Lanes and replicas are fixed for good; only the number of shards may grow.
     if layout.shards <= kept.shards:
         return kept
