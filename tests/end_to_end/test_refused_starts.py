@@ -57,8 +57,21 @@ async def run_limited_up(limit: str, most: int, *flags: str) -> tuple[int | None
 async def limited_up(limit: str, soft: int, hard: int, *flags: str) -> AsyncIterator[ChildProcess]:
     first = f"import resource; resource.setrlimit(resource.RLIMIT_{limit}, ({soft}, {hard}))"
     program = f"{first}; from postroad.cli.__main__ import main; main()"
+    async with running("-IBc", program, "up", *FREE_PORTS, *flags) as process:
+        yield process
+
+
+async def run_program(*words: str) -> tuple[int | None, str, str]:
+    """Run Python with these words to its end; return exit code, output, error output."""
+    async with running(*words) as process:
+        out, err = await asyncio.wait_for(process.communicate(), patient(30))
+    return process.returncode, out.decode(), err.decode()
+
+
+@asynccontextmanager
+async def running(*words: str) -> AsyncIterator[ChildProcess]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-IBc", program, "up", *FREE_PORTS, *flags),
+        *(sys.executable, *words),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "POSTROAD_LOG_LEVEL": "error"},
@@ -184,6 +197,29 @@ async def test_too_few_open_files_are_one_clear_line(
         f"postroad: `postroad up` needs {needed} open files, and {limit} are allowed;"
         " raise the limit (ulimit -Hn, LimitNOFILE)"
     )
+
+
+async def test_a_machine_without_file_descriptors_for_its_processes_is_told_so(
+    tmp_path: Path,
+) -> None:
+    """A process's own limit is looked at before. This is the kernel's, which others use up."""
+    lacking = """
+import errno, os, sys
+pipe = os.pipe
+def lacking():
+    if sys._getframe(1).f_code.co_filename.endswith("supervisor.py"):
+        raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
+    return pipe()
+os.pipe = lacking
+from postroad.cli.__main__ import main
+main()
+"""
+    words = ("-IBc", lacking, "up", *FREE_PORTS, "--state", str(tmp_path / "state"))
+    code, out, err = await run_program(*words)
+    assert code == 1
+    assert "ready" not in out
+    assert "Traceback" not in err
+    assert "raise the limit of open files" in err.strip().splitlines()[-1]
 
 
 async def test_as_many_open_files_as_up_asks_for_are_enough(tmp_path: Path) -> None:
