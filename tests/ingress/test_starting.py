@@ -62,7 +62,7 @@ async def connected(start: Start) -> AsyncIterator[SmtpPeer]:
 async def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
     cluster = MemoryCluster()
 
-    async def open_queue(process: Process, _: object, *, role: str) -> MemorySpool:
+    async def open_queue(process: Process, _: object, *, role: str, packs: bool) -> MemorySpool:
         spool = MemorySpool(cluster, role=role)
         process.on_stop("queue", spool.close)
         return spool

@@ -5,10 +5,11 @@ import sys
 
 import pytest
 
-from postroad_harness.simulation import wrong
 from postroad_harness.simulation.aims import Aim
 from postroad_harness.simulation.quiet import play_quietly as played
 from postroad_harness.simulation.spool import WatchedConsumer
+from postroad_harness.simulation.wrong import consumers as wrong
+from postroad_harness.simulation.wrong import packs as wrong_packs
 
 pytestmark = pytest.mark.timeout(300)  # a play that is cut short looks like one that loses mail
 
@@ -66,6 +67,9 @@ def test_a_mistake_is_found(mistake: type[WatchedConsumer], first: int, within: 
         (wrong.ForgetsTheFormerByOrder, Aim.RETRIED, 20),
         (wrong.KnowsNamedPoolsAlone, Aim.RENAMED, 20),
         (wrong.NotesInMemory, Aim.FORGOTTEN, 20),
+        (wrong_packs.OneEndsItsPack, Aim.PACKS, 20),
+        (wrong_packs.ForgetsWhatItDropped, Aim.PACKS, 160),
+        (wrong_packs.ReadsNoHistory, Aim.PACKS, 20),
     ],
 )
 def test_a_rare_mistake_is_found_by_plays_made_for_it(

@@ -25,7 +25,8 @@ class Scene:
 
         succession: Any = SimpleNamespace(is_followed=is_followed)
         self.hand: InFlight[str] = InFlight(places=2)
-        self.hand.add(InFlightEntry(FIRST, "reply", 1, 0.0, "mail"))
+        lease = self.hand.open(FIRST, "reply", 0.0)
+        self.hand.add(InFlightEntry(FIRST, lease, 1, "mail"))
         self.forms = Forms(self.hand, succession)
         assert self.forms.begin(FIRST, RECORD)
         assert not self.forms.begin(COPY, RECORD)

@@ -26,14 +26,15 @@ def table(places: int = 3) -> InFlight[str]:
     return InFlight(places=places)
 
 
-def entry(key: Key, places: int = 1, at: float = 0.0) -> InFlightEntry[str]:
-    return InFlightEntry(key, f"reply-{key}", places, at, "mail", "lane")
+def take(hand: InFlight[str], key: Key, places: int = 1, at: float = 0.0) -> None:
+    lease = hand.lease(key.message) or hand.open(key, f"reply-{key}", at)
+    hand.add(InFlightEntry(key, lease, places, "mail", "lane"))
 
 
 def test_what_waits_only_for_its_acknowledgement_takes_no_room() -> None:
     hand = table(places=5)
-    hand.add(entry(A, places=2))
-    hand.add(entry(B, places=3))
+    take(hand, A, places=2)
+    take(hand, B, places=3)
     assert (hand.room, hand.of_line("lane")) == (0, 5)
     hand.end(A)
     assert (hand.room, hand.of_line("lane")) == (2, 3)
@@ -44,7 +45,7 @@ def test_what_waits_only_for_its_acknowledgement_takes_no_room() -> None:
 
 def test_a_lease_is_no_older_for_a_record_that_was_sent_again_before() -> None:
     hand = table()
-    hand.add(entry(A, at=8.0))
+    take(hand, A, at=8.0)
     hand.arrive(A, "second", 5.0)
     assert hand.due(13.0, age=5.0) != []
     assert hand.due(12.9, age=5.0) == []
@@ -53,9 +54,9 @@ def test_a_lease_is_no_older_for_a_record_that_was_sent_again_before() -> None:
 def test_a_record_that_comes_again_is_not_new() -> None:
     hand = table()
     assert hand.arrive(A, "first", 0.0) is Arrival.NEW
-    hand.add(entry(A))
+    take(hand, A)
     assert hand.arrive(A, "second", 5.0) is Arrival.IN_HAND
-    held = hand.get(A)
+    held = hand.lease(A)
     assert held is not None
     assert (held.reply, held.confirmed) == ("second", 5.0)  # acknowledged where it came from last
     hand.finish(A)
@@ -65,7 +66,7 @@ def test_a_record_that_comes_again_is_not_new() -> None:
 
 def test_what_was_dropped_is_new_again() -> None:
     hand = table()
-    hand.add(entry(A))
+    take(hand, A)
     hand.drop(A)
     assert hand.arrive(A, "again", 1.0) is Arrival.NEW
 
@@ -75,9 +76,9 @@ def test_a_record_takes_the_places_that_its_octets_fill() -> None:
     sizes = (0, 1, 20_000, 20_001, 100_000, 30_000_000, 90_000_000)
     assert [room.taken_by(size) for size in sizes] == [1, 1, 1, 2, 5, 1500, 1500]
     hand = table(places=room.places)
-    hand.add(entry(A, room.taken_by(29_990_000)))
+    take(hand, A, room.taken_by(29_990_000))
     assert hand.room == 0
-    hand.add(entry(B, room.taken_by(100_000)))
+    take(hand, B, room.taken_by(100_000))
     assert hand.room == 0, "one too large is taken, and nothing after it"
     hand.drop(A)
     assert hand.room == 1495
@@ -102,18 +103,18 @@ def test_transactional_of_a_lane_that_has_none_in_hand_is_asked_for_though_there
 
 def test_leases_are_due_by_their_last_confirmation() -> None:
     hand = table()
-    hand.add(entry(A, at=0.0))
-    hand.add(entry(B, at=6.0))
+    take(hand, A, at=0.0)
+    take(hand, B, at=6.0)
     assert [e.key for e in hand.due(8.0, 7.0)] == [A]
     hand.confirm(A, 7.5)
     hand.confirm(A, 3.0)  # an older answer that comes late takes nothing back
-    assert hand.due(14.0, 7.0) == [hand.get(B)]
+    assert hand.due(14.0, 7.0) == [hand.lease(B)]
 
 
 def test_returns_are_counted_until_the_record_is_finished() -> None:
     hand = table()
     for times in (1, 2, 3):
-        hand.add(entry(A))
+        take(hand, A)
         assert hand.give_back(A) == times
     assert hand.returns(A) == 3
     assert hand.returns(B) == 0

@@ -20,11 +20,9 @@ class Scene:
     def __init__(self, ago: float, *, alive: bool = True, takes: float = 0.0) -> None:
         self.asked: list[bytes] = []
         self._takes = takes
-        self._entry = InFlightEntry(
-            KEY, "reply", 1, asyncio.get_running_loop().time() - ago, "mail"
-        )
         hand: InFlight[str] = InFlight(places=1)
-        hand.add(self._entry)
+        self._lease = hand.open(KEY, "reply", asyncio.get_running_loop().time() - ago)
+        hand.add(InFlightEntry(KEY, self._lease, 1, "mail"))
         unused: Any = None
         membership: Any = SimpleNamespace(alive=lambda: alive)
         requests: Any = SimpleNamespace(send=self._send)
@@ -34,7 +32,7 @@ class Scene:
 
     async def _send(self, _: str, payload: bytes, *, timeout: float) -> None:
         self.asked.append(payload)
-        self._entry.confirmed -= self._takes
+        self._lease.confirmed -= self._takes
 
 
 async def test_a_lease_that_is_no_longer_fresh_is_confirmed_by_the_queue() -> None:

@@ -58,7 +58,7 @@ async def test_much_that_a_newer_process_wrote_holds_up_no_other_mail(
 ) -> None:
     """What was handed back counted as handed out, of which a consumer has so many at a time."""
     monkeypatch.setattr("postroad.spool.jetstream.consume.pull.lane_consumer.MAX_ACK_PENDING", 20)
-    monkeypatch.setattr("postroad.spool.jetstream.consume.arrivals._RETURNS", 5)
+    monkeypatch.setattr("postroad.spool.jetstream.consume.newer._RETURNS", 5)
     for needs in NEWER:
         await put(spool, needs=needs)
     await put(spool, "c@y.example")
@@ -87,7 +87,7 @@ async def test_what_older_processes_handed_back_is_no_poison_to_a_newer_one(
             await first(consumer, 1)
     await consumer.close()
     monkeypatch.setattr(
-        "postroad.spool.jetstream.consume.arrivals.KNOWN_FEATURES", frozenset({"teleport"})
+        "postroad.spool.jetstream.consume.newer.KNOWN_FEATURES", frozenset({"teleport"})
     )
     newer = take(await open_spool())
     async with asyncio.timeout(patient(20)):

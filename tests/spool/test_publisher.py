@@ -19,11 +19,11 @@ from postroad.spool.jetstream.nats.incoming import Incoming
 from postroad.spool.jetstream.nats.requests import NoResponders, PendingAnswer
 from postroad.spool.jetstream.opening import connect, provision
 from postroad.spool.jetstream.options import SpoolOptions
-from postroad.spool.jetstream.publish.publisher import Publisher
+from postroad.spool.jetstream.publish.publisher import PackLine, Publisher
 from postroad.spool.jetstream.spool import JetStreamSpool
 from postroad.spool.jetstream.streams.subjects import body_stream, intake_subject
 from postroad.spool.lanes.layout import SINGLE_MACHINE
-from postroad.spool.record import CHUNK
+from postroad.spool.record import CHUNK, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.wire.record import encode
 from postroad.testing.patience import patient
@@ -294,11 +294,13 @@ async def test_what_may_be_stored_is_not_stored_again_under_another_id(
     """The client is told to come again; of two copies only it can say that they are one."""
     tried: list[str] = []
 
-    async def unanswered(_: Publisher, puts: Sequence[Put], **__: object) -> int:
-        tried.append(puts[0].record.record_id.queue_id)
+    async def unanswered(
+        _: Publisher, __: PackLine, records: Sequence[tuple[QueueRecord, bytes]], **___: object
+    ) -> int:
+        tried.append(records[0][0].record_id.queue_id)
         raise SpoolUnavailable("no answer")
 
-    monkeypatch.setattr(Publisher, "accept", unanswered)
+    monkeypatch.setattr(Publisher, "accept_pack", unanswered)
     with pytest.raises(SpoolUnavailable):
         await put(spool)
     assert len(tried) == 1

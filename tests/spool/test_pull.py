@@ -11,7 +11,7 @@ from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import shard_of
 from postroad.spool.interface import Put, Ready
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
-from postroad.spool.jetstream.consume.pull.lane_pull import IDLE_BATCH, LanePull
+from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
 from postroad.spool.jetstream.consume.pull.open_requests import OpenRequest, OpenRequests
 from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.jetstream.nats.connection import NatsLink
@@ -116,9 +116,9 @@ class LaneOfTwo(Asking):
 
     async def begin(self, *, room: int) -> None:
         """Ask as if a backlog in shard 1 had just ended."""
-        self.room = room + IDLE_BATCH
         await self.puller.start(self)
         ended = LanePull(1, self.key, TrafficClass.TRANSACTIONAL)
+        self.room = room + ended.idle
         ended.batch = self.room
         self.puller.add(ended)
         await self.puller.refill_all()

@@ -195,3 +195,9 @@ class QueueRecord(_message.Message):
     chosen_site: ChosenSite
     intake: int
     def __init__(self, queue_id: _Optional[str] = ..., destination: _Optional[int] = ..., step: _Optional[int] = ..., null_reverse_path: _Optional[bool] = ..., reverse_local_part: _Optional[str] = ..., reverse_domain: _Optional[str] = ..., recipients: _Optional[_Iterable[_Union[Recipient, _Mapping]]] = ..., domain: _Optional[str] = ..., arrival_us: _Optional[int] = ..., deadline_us: _Optional[int] = ..., origin: _Optional[_Union[Origin, _Mapping]] = ..., body: _Optional[str] = ..., smtputf8: _Optional[bool] = ..., requiretls: _Optional[bool] = ..., ret: _Optional[str] = ..., envid: _Optional[str] = ..., has_envid: _Optional[bool] = ..., traffic_class: _Optional[str] = ..., pool: _Optional[str] = ..., site: _Optional[str] = ..., trace: _Optional[bytes] = ..., content: _Optional[bytes] = ..., blob: _Optional[_Union[BlobRef, _Mapping]] = ..., header: _Optional[bytes] = ..., attempts: _Optional[int] = ..., last_attempt_us: _Optional[int] = ..., delay_warned: _Optional[bool] = ..., lane_moves: _Optional[int] = ..., hold: _Optional[_Union[Hold, _Mapping]] = ..., needs: _Optional[_Iterable[str]] = ..., doubtful_hosts: _Optional[_Iterable[str]] = ..., resume_from: _Optional[int] = ..., released_us: _Optional[int] = ..., overtime_us: _Optional[int] = ..., generation: _Optional[int] = ..., waits_until_us: _Optional[int] = ..., chosen_site: _Optional[_Union[ChosenSite, _Mapping]] = ..., intake: _Optional[int] = ...) -> None: ...
+
+class Pack(_message.Message):
+    __slots__ = ("records",)
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, records: _Optional[_Iterable[bytes]] = ...) -> None: ...

@@ -24,8 +24,8 @@ from postroad.telemetry.logs import get_logger
 
 EVERY = timedelta(seconds=5)
 _GOOD_FOR = timedelta(seconds=30)
-# A count takes at most a twentieth of the servers' time, as in `consume.unserved`; but one of up to
-# eight seconds ends while the last one is still good.
+# A count takes at most a twentieth of the servers' time, as in `consume.sweeps.unserved`; but one
+# of up to eight seconds ends while the last one is still good.
 _SPACING = 20
 _LONGEST_PAUSE = timedelta(seconds=20)
 

@@ -1,6 +1,6 @@
 """The settings of the queue, and how a process of the data plane opens it, as its first part."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -81,10 +81,17 @@ def read_keyring(files: str) -> Keyring:
         raise StartupError(str(error)) from error
 
 
-async def open_queue(process: Process, settings: QueueSettings, *, role: str) -> Spool:
-    """Connect to the queue and wait until it is provisioned; `process` closes it at its end."""
+async def open_queue(
+    process: Process, settings: QueueSettings, *, role: str, packs: bool = True
+) -> Spool:
+    """
+    Connect to the queue and wait until it is provisioned; `process` closes it at its end.
+
+    `packs` says whether new mail may be stored together.
+    """
     nats = settings.nats
     options = spool_options(process, nats, role=role, pool=settings.pool)
+    options = replace(options, packs=packs)
     try:
         spool = await connect(options)
     except SpoolError as error:

@@ -112,6 +112,7 @@ class SessionInfo:
     awaits: int = 0  # the configuration that others must settle before it uses more of shared sites
     memory: str = ""  # name of the servers' memory that has all its claims; "" if that is unsure
     refusing: tuple[tuple[str, str], ...] = ()  # streams that take no records from it, and why
+    features: tuple[str, ...] = ()  # what it knows of how mail is stored, beyond the first release
 
 
 class Sessions(Protocol):

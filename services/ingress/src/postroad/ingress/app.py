@@ -43,7 +43,7 @@ async def build(process: Process, settings: IngressSettings) -> None:
     certificate = _certificate(settings.tls, name)
     process.spawn("certificate", certificate.follow())
     keyring = open_keyring(settings.queue)
-    spool = await open_queue(process, settings.queue, role="ingress")
+    spool = await open_queue(process, settings.queue, role="ingress", packs=settings.packs)
     configuration = Configuration(spool, {Reader.INGRESS: keyring})
     process.spawn("configuration", configuration.run())
     quotas = Quotas(spool.usage)

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from postroad.policy.model import Rate, SiteLimits
 from postroad_harness.simulation.hosts import Temper, Whim
+from postroad_harness.simulation.packs.mail import for_packs
 from postroad_harness.simulation.scenario import (
     SENDER_DOMAIN,
     Letter,
@@ -35,6 +36,7 @@ class Aim(StrEnum):
     RENAMED = "renamed"  # Relays name another pool than mail is in, and delivery processes crash
     DRAINED = "drained"  # a process stops, and another joins, as the servers are restarted
     FORGOTTEN = "forgotten"  # another process joins as the servers lose their memory
+    PACKS = "packs"  # mail that is stored together, of which some ends long before the rest
     ALTERNATING = "alternating"  # each look-up of a domain finds another host than the last
 
 
@@ -305,4 +307,5 @@ _MADE_FOR: Mapping[Aim, Callable[[Scenario, random.Random], Scenario]] = {
     Aim.FORGOTTEN: _for_forgotten,
     Aim.DRAINED: _for_drained,
     Aim.ALTERNATING: _for_alternating,
+    Aim.PACKS: for_packs,
 }

@@ -1,8 +1,9 @@
-"""What requests to the servers mean, and the leader's answer to one for a stored record."""
+"""What requests to the servers mean, what they keep of them, and the leader's answer to a look."""
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from postroad.spool.ids import RecordId
@@ -10,16 +11,46 @@ from postroad.spool.interface import Deferred, Held, QueueState, Ready
 from postroad.spool.jetstream.streams.subjects import (
     intake_subject,
     named_stream,
+    pack_subject,
     ready_subject,
 )
 from postroad.spool.lanes.keys import Key, QueueStream
-from postroad.spool.memory.store import MemoryStore
+from postroad.spool.memory.store import MemoryLine, MemoryStore
 from postroad.spool.memory.stored import StoredRecord
 from postroad.spool.selection import WaitKind
+from postroad.spool.wire.pack import pack
 from postroad.spool.wire.record import encode
+from postroad_harness.simulation.link import SimulatedLink
+from postroad_harness.simulation.packs.store import PackedStore
 
 _NOTES = 10**9  # the sequence of each note: more than any record has
-_READY_BY_ID = 9  # tokens of such a subject; one of a waiting record has fewer
+READY_BY_ID = 9  # tokens of such a subject; one of a waiting record has fewer
+
+
+@dataclass(slots=True, eq=False)
+class Pull:
+    """A standing request."""
+
+    link: SimulatedLink
+    token: str
+    left: int
+    expires: float
+    told: float  # when it was last heard of
+
+
+@dataclass(eq=False)
+class Consumer:
+    """A lane's consumer in a stream; `reached` is the last sequence it delivered."""
+
+    name: str
+    pool: str
+    lines: Sequence[MemoryLine]
+    lane: str
+    created: datetime
+    deliveries: int = 0
+    pulls: list[Pull] = field(default_factory=list)
+    delivered: set[Key] = field(default_factory=set)
+    reached: int = 0
 
 
 class EndNotes:
@@ -39,19 +70,29 @@ class EndNotes:
         ]
 
 
-def subject_in(stored: StoredRecord, lane: str) -> str:
-    """Return the subject under which a record that is new or ready lies in a lane."""
-    name = intake_subject if stored.key.stream is QueueStream.INTAKE else ready_subject
-    return name(0, stored.record, lane)
+def subject_in(records: Sequence[StoredRecord], lane: str) -> str:
+    """Return the subject under which a message that is new or ready lies in a lane."""
+    if records[0].key.part:
+        return pack_subject(0, [stored.record for stored in records], lane)
+    name = intake_subject if records[0].key.stream is QueueStream.INTAKE else ready_subject
+    return name(0, records[0].record, lane)
 
 
-def look(store: MemoryStore, ends: EndNotes, stream: QueueStream, request: bytes) -> bytes:
+def message_of(records: Sequence[StoredRecord]) -> bytes:
+    """Return what is stored of the records of a message."""
+    encoded = [encode(stored.record) for stored in records]
+    return pack(encoded) if records[0].key.part else encoded[0]
+
+
+def look(store: PackedStore, ends: EndNotes, stream: QueueStream, request: bytes) -> bytes:
     """Answer STREAM.MSG.GET; `ends` are the notes of what has ended in the intake."""
     said = json.loads(request)
     first = Key(stream, 0, int(said["seq"]))
     subject = said.get("next_by_subj")
+    records: Sequence[StoredRecord] = ()
     if subject is None:
-        stored = store.records.get(first)
+        records = store.message(first)
+        stored = records[0] if records else None
     else:
         stored = next((s for s in _on(store, subject) if s.key >= first), None)
     if stored is None and subject is not None and first.sequence < _NOTES:
@@ -60,8 +101,9 @@ def look(store: MemoryStore, ends: EndNotes, stream: QueueStream, request: bytes
             return _answer(subject, _NOTES, store.clock(), note)
     if stored is None:
         return b'{"error":{"code":404,"err_code":10037,"description":"no message found"}}'
-    subject = subject or f"of record {stored.record.record_id}"
-    return _answer(subject, stored.key.sequence, stored.at, encode(stored.record))
+    data = message_of(records or [stored])
+    subject = subject or subject_in(records, "of-some-lane")
+    return _answer(subject, stored.key.sequence, stored.at, data)
 
 
 def _answer(subject: str, sequence: int, at: datetime, data: bytes) -> bytes:
@@ -70,15 +112,15 @@ def _answer(subject: str, sequence: int, at: datetime, data: bytes) -> bytes:
     return json.dumps({"message": message}).encode()
 
 
-def _on(store: MemoryStore, subject: str) -> Iterator[StoredRecord]:
+def _on(store: PackedStore, subject: str) -> Iterator[StoredRecord]:
     """Yield the records that have their id in their subject, and fit a filter that ends in one."""
     tokens = subject.split(".")
-    record_id, ready = RecordId.parse(tokens[-1]), len(tokens) == _READY_BY_ID
+    record_id, ready = RecordId.parse(tokens[-1]), len(tokens) == READY_BY_ID
     for _, stored in sorted(store.records.items()):
         if stored.key.stream is QueueStream.INTAKE:
             continue
         fits = (stored.kind is WaitKind.READY) is ready and (
-            stored.follows is not None or not ready
+            not ready or (record_id, stored.record.step) in store.by_id
         )
         if stored.record.record_id == record_id and fits:
             yield stored

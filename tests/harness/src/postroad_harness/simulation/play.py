@@ -18,7 +18,6 @@ from postroad.spool.agreement import Order
 from postroad.spool.interface import Put as StoredPut
 from postroad.spool.lanes.keys import Key
 from postroad.spool.memory.spool import MemoryCluster, MemorySpool
-from postroad.spool.memory.store import MemoryStore
 from postroad.spool.record import BlobRef
 from postroad.spool.selection import Selection
 from postroad_harness.simulation.aims import Aim, draw
@@ -30,6 +29,7 @@ from postroad_harness.simulation.ledger import Ended, Ledger, Put
 from postroad_harness.simulation.link import SimulatedLink
 from postroad_harness.simulation.moved_clock import moved_clock, moved_now
 from postroad_harness.simulation.network import Listener, Network, Reachable
+from postroad_harness.simulation.packs.store import PackedStore
 from postroad_harness.simulation.processes import (
     KEYRINGS,
     DeliveryProcess,
@@ -105,7 +105,7 @@ class Performance:
         self.scenario = scenario
         self.network = network
         self.ledger = Ledger()
-        self.store = MemoryStore(clock=moved_now(network.time), shards=1, lanes=LAYOUT.lanes)
+        self.store = PackedStore(clock=moved_now(network.time), shards=1, lanes=LAYOUT.lanes)
         self.servers = SimulatedServers(network, self.store)
         self.servers.on_stored = self._stored
         self.servers.on_acked = self._acked
@@ -242,7 +242,7 @@ class Performance:
 
     def _acked(self, key: Key, link: SimulatedLink) -> None:
         stored = self.store.records.get(key)
-        if stored is not None:
+        if stored is not None and not self.store.is_open(stored):
             now = self.network.time()
             self.ledger.note(now, "acked", key.token, link.process.name)
             self.ledger.ended_records.append(

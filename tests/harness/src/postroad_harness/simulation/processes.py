@@ -38,11 +38,12 @@ from postroad.smtp.server.content import LineEnds
 from postroad.smtp_client.peer import Timeouts
 from postroad.spool.agreement import QuotaCounters
 from postroad.spool.errors import SpoolError
+from postroad.spool.ids import RecordId
 from postroad.spool.lanes.keys import Key
 from postroad.spool.memory.spool import MemoryCluster
 from postroad.testing.keys import keyrings
 from postroad.units.quantities import ByteSize
-from postroad_harness.simulation.ledger import Ledger, Price
+from postroad_harness.simulation.ledger import Ended, Ledger, Price
 from postroad_harness.simulation.link import SimulatedLink
 from postroad_harness.simulation.loop import SimulatedProcess
 from postroad_harness.simulation.network import Network
@@ -218,6 +219,7 @@ class DeliveryProcess(RunningProcess):
         number = int(self.simulated.name.partition("-")[2].partition(".")[0])
         pool = around.pools[number % len(around.pools)]
         spool, configuration = await self._join("delivery", pool)
+        spool.on_ended = self._ended
         consumer = spool.take_lanes(room=around.room)
         consumer.on_permitted = self._check_lease
         settings = RouterSettings(
@@ -240,6 +242,13 @@ class DeliveryProcess(RunningProcess):
         if around.gives_orders:
             self._spawn(OrderKeeper(tools, obey=self.worker.obey).run())
         await self.worker.run()
+
+    def _ended(self, record_id: str) -> None:
+        """Note what the history tells: from then on no other process repeats it."""
+        now, name = self.around.network.time(), self.simulated.name
+        told = RecordId.parse(record_id)
+        for each in {told, told.former}:
+            self.around.ledger.ended_records.append(Ended(now, name, str(each)))
 
     def _check_lease(self, key: Key, link: SimulatedLink) -> None:
         if not self.around.servers.has_lease(key, link):

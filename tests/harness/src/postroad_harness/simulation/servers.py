@@ -9,65 +9,44 @@ nothing but its number. It has both streams; nothing can be deleted from the int
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.interface import Deferred, Put
-from postroad.spool.jetstream.consume.settle import delivers_nothing
+from postroad.spool.jetstream.new_mail import records_in
 from postroad.spool.jetstream.publish.succession import FOLLOWS
-from postroad.spool.jetstream.streams.subjects import domain_of, named_stream, stream_name
+from postroad.spool.jetstream.streams.subjects import domain_of, named_stream, packed, stream_name
 from postroad.spool.lanes.keys import Key, QueueStream
-from postroad.spool.memory.store import ACK_WAIT, MemoryLine, MemoryStore
+from postroad.spool.memory.store import ACK_WAIT
 from postroad.spool.memory.stored import StoredRecord
-from postroad.spool.wire.record import decode, encode
+from postroad.spool.puts.followers import delivers_nothing
+from postroad.spool.wire.record import decode
 from postroad_harness.simulation.buckets import Buckets
 from postroad_harness.simulation.link import SimulatedLink
 from postroad_harness.simulation.looks import (
+    READY_BY_ID,
+    Consumer,
     EndNotes,
+    Pull,
     consumer_answer,
     error_answer,
     look,
+    message_of,
     place_of,
     stream_asked,
     subject_in,
     waiting_key,
 )
 from postroad_harness.simulation.network import Network
+from postroad_harness.simulation.packs.store import PackedStore
 
 _FULL, _WRONG_LAST_SEQUENCE, _NOT_THERE, _DENIED = 10047, 10071, 10043, 10057
-
-
-@dataclass(slots=True, eq=False)
-class Pull:
-    """A standing request."""
-
-    link: SimulatedLink
-    token: str
-    left: int
-    expires: float
-    told: float  # when it was last heard of
-
-
-@dataclass(eq=False)
-class Consumer:
-    """A lane's consumer in a stream; `reached` is the last sequence it delivered."""
-
-    name: str
-    pool: str
-    lines: Sequence[MemoryLine]
-    lane: str
-    created: datetime
-    deliveries: int = 0
-    pulls: list[Pull] = field(default_factory=list)
-    delivered: set[Key] = field(default_factory=set)
-    reached: int = 0
 
 
 class SimulatedServers:
     """All servers as one."""
 
-    def __init__(self, network: Network, store: MemoryStore) -> None:
+    def __init__(self, network: Network, store: PackedStore) -> None:
         self.up = True
         self.mute_until = 0.0  # they do, and do not say so
         self.deaf_until = 0.0  # they do nothing, as without a leader
@@ -172,11 +151,22 @@ class SimulatedServers:
         replaced = int(messages[0][2].get("Nats-Expected-Last-Subject-Sequence", "0"))
         if replaced and not self._waits(replaced):
             return error_answer(_WRONG_LAST_SEQUENCE, "wrong last sequence")
-        puts = [Put(decode(data), place_of(stream, at, each)) for data, at, each in messages]
+        puts = [
+            Put(decode(octets), place_of(stream, at, each))
+            for data, at, each in messages
+            for octets in records_in(at, data)
+        ]
         before = set(self.store.records)
         names = [each["Nats-Msg-Id"] for _, _, each in messages]
         follows = [Key.parse(0, each.get(FOLLOWS, "")) for _, _, each in messages]
-        key = self.store.append(puts, names, stream=stream, follows=follows)
+        if packed(subject):
+            follows = [None] * len(puts)
+            key = self.store.append_pack(puts, names[0])
+        else:
+            key = self.store.append(puts, names, stream=stream, follows=follows)
+        for put, (_, at, each) in zip(puts, messages, strict=False):
+            if len(each.get("Nats-Schedule-Target", at).split(".")) == READY_BY_ID:
+                self.store.by_id.add((put.record.record_id, put.record.step))
         self.store.remove(waiting_key(replaced))
         if key not in before:
             for put, former in zip(puts, follows, strict=True):
@@ -250,7 +240,7 @@ class SimulatedServers:
                 self._hand_over(consumer, pull, stored)
 
     def _hand_over(self, consumer: Consumer, pull: Pull, stored: StoredRecord) -> None:
-        key, sequence = stored.key, stored.key.sequence
+        key, sequence = stored.key.message, stored.key.sequence
         self._grant(key, pull.link)
         consumer.delivered.add(key)
         consumer.reached = max(consumer.reached, sequence)
@@ -261,11 +251,12 @@ class SimulatedServers:
         consumer.deliveries += 1
         number, at = consumer.deliveries, int(stored.at.timestamp() * 1e9)
         ack = f"$JS.ACK.{stream_name(key.stream, 0)}.{consumer.name}.{stored.deliveries}"
-        reply, subject = f"{ack}.{sequence}.{number}.{at}.0", subject_in(stored, consumer.lane)
+        records = self.store.message(stored.key)
+        reply, subject = f"{ack}.{sequence}.{number}.{at}.0", subject_in(records, consumer.lane)
         headers = {FOLLOWS: stored.follows.token} if stored.follows else {}
         if stored.fired:
             headers["Nats-Scheduler"] = key.token  # its subject, really
-        pull.link.deliver(pull.token, encode(stored.record), reply, headers, subject=subject)
+        pull.link.deliver(pull.token, message_of(records), reply, headers, subject=subject)
 
     # ------------------------------------------------------------ acknowledgements
 
@@ -284,14 +275,16 @@ class SimulatedServers:
                 return None
             if key in consumer.delivered:
                 consumer.delivered.discard(key)
-                self.on_acked(key, link)
-                self.store.remove(key)
+                for stored in self.store.message(key):
+                    self.on_acked(stored.key, link)
+                    self.store.remove(stored.key)
         elif key in consumer.delivered and self._in_hand(key):
             delay = json.loads(data.removeprefix(b"-NAK") or b"{}").get("delay", 0)
-            if delay:
-                self.store.lease(key, timedelta(microseconds=delay / 1e3))
-            else:
-                self.store.take_back(key)
+            for stored in self.store.message(key):
+                if delay:
+                    self.store.lease(stored.key, timedelta(microseconds=delay / 1e3))
+                else:
+                    self.store.take_back(stored.key)
         return b"", {}
 
     def _removed(self, link: SimulatedLink, key: Key) -> bytes:
@@ -304,16 +297,19 @@ class SimulatedServers:
         return b'{"success":true}'
 
     def _in_hand(self, key: Key) -> bool:
-        stored = self.store.records.get(key)
-        return stored is not None and stored.holder is not None
+        return any(stored.holder is not None for stored in self.store.message(key))
+
+    def _lease(self, key: Key) -> None:
+        for stored in self.store.message(key):
+            self.store.lease(stored.key)
 
     def _grant(self, key: Key, link: SimulatedLink) -> None:
-        self.store.lease(key)
+        self._lease(key)
         self._granted[key, link] = self._network.time() + ACK_WAIT.total_seconds()
 
     def _extend(self, key: Key, link: SimulatedLink) -> None:
         """Extend whatever lease there is, as the server does, and this one if it was in time."""
-        self.store.lease(key)
+        self._lease(key)
         if self.has_lease(key, link):
             self._granted[key, link] = self._network.time() + ACK_WAIT.total_seconds()
 
@@ -323,7 +319,7 @@ class SimulatedServers:
 
         A restart of the servers takes it away without a word, so this is all a process can know.
         """
-        return self._granted.get((key, link), 0.0) > self._network.time()
+        return self._granted.get((key.message, link), 0.0) > self._network.time()
 
     def _came_late(self, former: Key, link: SimulatedLink, puts: Sequence[Put]) -> bool:
         """
@@ -334,7 +330,7 @@ class SimulatedServers:
         """
         if self.has_lease(former, link):
             return False
-        if link.written < self._granted.get((former, link), 0.0):
+        if link.written < self._granted.get((former.message, link), 0.0):
             return True
         stored = self.store.records.get(former)
         return stored is not None and not delivers_nothing(stored.record, puts)

@@ -23,6 +23,7 @@ from postroad.spool.jetstream.bodies.store import LARGE_WHEN_WAITING, Blobs
 from postroad.spool.jetstream.bodies.streams import BodyStreams
 from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.ended import EndedMail
+from postroad.spool.jetstream.cluster.ended_in_packs import EndedInPacks
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
 from postroad.spool.jetstream.cluster.quota_counters import JetStreamQuotaCounters
 from postroad.spool.jetstream.cluster.sessions.membership import Membership
@@ -31,6 +32,7 @@ from postroad.spool.jetstream.cluster.site_records import JetStreamSiteRecords
 from postroad.spool.jetstream.consume.consumer import JetStreamConsumer
 from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLeasedRecord
 from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.publish.committer import Committer
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.streams.capacity import Capacity
 from postroad.spool.jetstream.streams.provision import PRESENCE
@@ -44,6 +46,7 @@ from postroad.spool.record import BlobRef, QueueRecord
 from postroad.spool.selection import Selection, WaitKind
 from postroad_harness.simulation.buckets import SimulatedBucket
 from postroad_harness.simulation.link import SimulatedLink
+from postroad_harness.simulation.packs.history import EndedBefore, History
 
 _LOOK_AGAIN = 0.2  # seconds
 LAYOUT = Layout(shards=1, lanes=3, replicas=1)
@@ -55,6 +58,7 @@ class WatchedConsumer(JetStreamConsumer):
     on_permitted: Callable[[Key, SimulatedLink], None]
     site_records = JetStreamSiteRecords
     publisher = Publisher
+    history = EndedBefore
     long_enough = LONG_ENOUGH
 
     def fresh(self, leased: LeasedRecord) -> bool:
@@ -64,6 +68,12 @@ class WatchedConsumer(JetStreamConsumer):
             assert isinstance(leased, JetStreamLeasedRecord)
             self.on_permitted(leased.key, cast(SimulatedLink, self._tools.link))
         return fresh
+
+
+class _PatientCommitter(Committer):
+    """Gathers mail for a while, as little of it comes at once."""
+
+    gathering = 0.03
 
 
 class _BodyEnds:
@@ -153,10 +163,12 @@ class SimulatedSpool(MemorySpool):
         super().__init__(cluster, role=role, process=link.process.name)
         self.sessions.end()
         self.on_accept: Callable[[str], None] = lambda _: None
+        self.on_ended: Callable[[str], None] = lambda _: None
         self._link = link
         self._consumer = consumer
         self._requests = Requests(link.as_link)
         self._publisher = consumer.publisher(link.as_link, self._requests, LAYOUT)
+        self._committer = _PatientCommitter(self._publisher)
         self.claiming = _Waiting(link, self._requests, self._publisher, self.store)
         self.waiting = self.claiming  # type: ignore[assignment]
         self.real_usage = JetStreamQuotaCounters(SimulatedBucket(link, self._requests, "quotas"))
@@ -191,7 +203,14 @@ class SimulatedSpool(MemorySpool):
         puts = compose(queue_id)
         self.on_accept(queue_id)
         shard = shard_of(queue_id)
-        return StoreAck(queue_id, await self._publisher.accept(puts, shard=shard, timeout=timeout))
+        packable = self._publisher.packable(puts, shard)
+        if packable is None:
+            sequence = await self._publisher.accept(puts, shard=shard, timeout=timeout)
+        else:
+            line, encoded = packable
+            records = [(put.record, each) for put, each in zip(puts, encoded, strict=True)]
+            sequence = await self._committer.commit(line, records, timeout=timeout)
+        return StoreAck(queue_id, sequence)
 
     def take_lanes(self, *, room: int) -> WatchedConsumer:
         """Join the owners of the lanes."""
@@ -202,9 +221,10 @@ class SimulatedSpool(MemorySpool):
             blobs=cast(Blobs, _Bodies()),
             body_ends=cast(BodyEnds, _BodyEnds(self.store)),
             body_streams=BodyStreams(self._requests, LAYOUT),
-            events=cast(JetStreamEvents, self.events),
+            events=cast(JetStreamEvents, History(self.events, self.on_ended)),
             orders=self.orders,
             ended=cast(EndedMail, _NothingEnded()),
+            ended_in_packs=cast(EndedInPacks, self._consumer.history(self.events)),
             waiting=self.claiming,
             membership=self.membership,
             presence=SimulatedBucket(self._link, self._requests, PRESENCE),

@@ -28,7 +28,7 @@ from postroad.spool.jetstream.nats.direct_get import (
     pages,
 )
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.new_mail import read_new
+from postroad.spool.jetstream.new_mail import read_new, read_pack
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.publish.succession import (
     REPLACES,
@@ -38,7 +38,9 @@ from postroad.spool.jetstream.publish.succession import (
     replacing,
 )
 from postroad.spool.jetstream.streams.subjects import (
+    SEVERAL,
     domain_token,
+    packed,
     stream_name,
     subject_of,
     waiting_subject,
@@ -46,6 +48,7 @@ from postroad.spool.jetstream.streams.subjects import (
 from postroad.spool.lanes.keys import Key, QueueStream
 from postroad.spool.lanes.lane import lane_of
 from postroad.spool.lanes.layout import Layout
+from postroad.spool.puts.accepted import kind_in_intake
 from postroad.spool.selection import Selection, WaitKind
 from postroad.spool.wire.record import decode
 from postroad.telemetry.logs import get_logger
@@ -99,11 +102,9 @@ class JetStreamBrowser:
         name = stream_name(stream, shard)
         async for page in pages(self._link, name, subject, messages=at_once):
             for message in page.messages:
-                queued = _queued(kind, Key(stream, shard, message.sequence), message)
-                if queued is not None and selection.admits(
-                    queued.record, kind, _lane(kind, message.subject)
-                ):
-                    yield queued
+                for queued in _all_queued(kind, Key(stream, shard, message.sequence), message):
+                    if selection.admits(queued.record, kind, _lane(kind, message.subject)):
+                        yield queued
 
     async def deferred(self, record_id: RecordId, *, domain: str, lane: str) -> Queued | None:
         """Return the deferred record with this id in a lane; None when there is none."""
@@ -234,12 +235,35 @@ def _subjects(
     domain = domain_token(selection.domain) if selection.domain else "*"
     lanes = sorted(selection.lanes) if selection.lanes is not None else ["*"]
     for lane in lanes:
-        yield QueueStream.INTAKE, f"pr.i.{shard}.{kind}.*.*.{lane}.{domain}"
-        if kind is not WaitKind.READY:
+        if kind is WaitKind.READY:  # also in packs
+            for named in ["*"] if domain == "*" else [domain, SEVERAL]:
+                yield QueueStream.INTAKE, f"pr.i.{shard}.*.*.*.{lane}.{named}"
+        else:
+            yield QueueStream.INTAKE, f"pr.i.{shard}.{kind}.*.*.{lane}.{domain}"
             yield QueueStream.WAITING, f"pr.q.{shard}.{kind}.{lane}.{domain}.*"
             continue
         for end in [">"] if domain == "*" else [domain, f"{domain}.*"]:
             yield QueueStream.WAITING, f"pr.q.{shard}.r.*.*.{lane}.{end}"
+
+
+def _all_queued(kind: WaitKind, key: Key, message: StoredMessage) -> Iterator[Queued]:
+    """Yield the records of a message that are of a kind."""
+    if key.stream is QueueStream.WAITING or not packed(message.subject):
+        queued = _queued(kind, key, message)
+        if queued is not None and queued.kind is kind:
+            yield queued
+        return
+    stored = message.stored_at.astimezone(UTC)
+    try:
+        records = list(read_pack(message.data, message.subject, key, stored))
+    except RecordCorrupt as error:
+        log.error("a record cannot be read", subject=message.subject, error=str(error))
+        return
+    for one, _, record in records:
+        if isinstance(record, RecordCorrupt):
+            log.error("a record cannot be read", subject=message.subject, error=str(record))
+        else:
+            yield Queued(record, WaitKind.READY, None, one, message.subject, stored)
 
 
 def _queued(kind: WaitKind, key: Key, message: StoredMessage) -> Queued | None:
@@ -256,7 +280,8 @@ def _queued(kind: WaitKind, key: Key, message: StoredMessage) -> Queued | None:
         return None
     if is_new:
         # What its headers say is the word of who accepted it, and means nothing.
-        return Queued(record, kind, record.waits_until, key, message.subject, stored)
+        own = kind_in_intake(record)
+        return Queued(record, own, record.waits_until, key, message.subject, stored)
     schedule = headers.get("Nats-Schedule", "")
     due = None
     if kind is not WaitKind.READY and schedule.startswith(_AT):

@@ -15,6 +15,7 @@ from postroad.spool.errors import RecordCorrupt, SpoolUnavailable
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.direct_get import page
 from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.new_mail import records_in
 from postroad.spool.jetstream.streams.subjects import (
     ReadySubject,
     WaitingSubject,
@@ -117,10 +118,12 @@ class Counting:
     async def _first(self, stream: QueueStream, shard: int, kind: WaitKind) -> datetime | None:
         """Return the arrival of the record of a kind that was stored first."""
         subjects = f"pr.{stream}.{shard}.{kind}.>"
+        if stream is QueueStream.INTAKE:
+            subjects = f"pr.{stream}.{shard}.>"  # what is to wait is moved from there at once
         first = await page(self._link, stream_name(stream, shard), subjects, messages=1)
         for message in first.messages:
             try:
-                return decode(message.data).arrival
+                return decode(records_in(message.subject, message.data)[0]).arrival
             except RecordCorrupt:
                 return message.stored_at
         return None
@@ -158,7 +161,7 @@ def _parsed(found: Mapping[str, int]) -> Iterator[tuple[ReadySubject | WaitingSu
     for subject, number in found.items():
         said = parse(subject)
         if said is not None:
-            yield said, number
+            yield said, number * said.records if isinstance(said, ReadySubject) else number
 
 
 def _earliest(found: Mapping[str, int]) -> datetime | None:

@@ -8,13 +8,21 @@ by the subject. So new mail has no history of delivery, lies under its own subje
 it was stored, or a little earlier.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from postroad.spool.errors import RecordCorrupt
-from postroad.spool.jetstream.streams.subjects import intake_subject
+from postroad.spool.ids import RecordId
+from postroad.spool.jetstream.streams.subjects import (
+    SEVERAL,
+    intake_subject,
+    pack_subject,
+    packed,
+)
 from postroad.spool.lanes.keys import Key
 from postroad.spool.record import QueuedRecipient, QueueRecord, RecipientState
+from postroad.spool.wire.pack import unpack
 from postroad.spool.wire.record import decode
 
 # Mail arrives before it is stored, for as long as that takes, and as the clocks differ.
@@ -32,10 +40,38 @@ def read_new(data: bytes, subject: str, key: Key, stored: datetime) -> QueueReco
         raise RecordCorrupt("a record of another shard")
     if _was_moved(record) or _was_tried(record) or _was_ordered(record):
         raise RecordCorrupt("new mail with a history of delivery")
-    if not _is_its_own(subject, record, key.shard):
+    if not _is_its_own(subject, record, key):
         raise RecordCorrupt("new mail under the subject of other mail")
     arrival = min(max(record.arrival, stored - _EARLIER), stored)
     return record if arrival == record.arrival else replace(record, arrival=arrival)
+
+
+def records_in(subject: str, data: bytes) -> Sequence[bytes]:
+    """Return the encoded records of a message: those of a pack, else one; or RecordCorrupt."""
+    count = packed(subject)
+    return unpack(data, count) if count else [data]
+
+
+def read_pack(
+    data: bytes, subject: str, key: Key, stored: datetime
+) -> Iterator[tuple[Key, bytes, QueueRecord | RecordCorrupt]]:
+    """
+    Yield the records of a pack with their keys, as octets and decoded, or why one is none.
+
+    Raises RecordCorrupt if it is no pack.
+    """
+    seen: set[RecordId] = set()
+    for index, octets in enumerate(records_in(subject, data), 1):
+        one = key._replace(part=index)
+        try:
+            record = read_new(octets, subject, one, stored)
+            if record.record_id in seen:
+                raise RecordCorrupt("a record that is in the pack already")
+            seen.add(record.record_id)
+        except RecordCorrupt as error:
+            yield one, octets, error
+        else:
+            yield one, octets, record
 
 
 def _was_moved(record: QueueRecord) -> bool:
@@ -60,7 +96,13 @@ def _was_ordered(record: QueueRecord) -> bool:
     return record.released is not None or (held is not None and held.ordered is not None)
 
 
-def _is_its_own(subject: str, record: QueueRecord, shard: int) -> bool:
+def _is_its_own(subject: str, record: QueueRecord, key: Key) -> bool:
     """Whether a subject is that of a record, in whatever lane: the lane's owner moves it."""
     tokens = subject.split(".")
-    return len(tokens) == 8 and intake_subject(shard, record, tokens[6]) == subject
+    if len(tokens) != 8:
+        return False
+    if not key.part:
+        return intake_subject(key.shard, record, tokens[6]) == subject
+    alone = pack_subject(key.shard, [record], tokens[6]).split(".")
+    same_domain = tokens[7] in (alone[7], SEVERAL)
+    return record.waits_until is None and tokens[4:7] == alone[4:7] and same_domain

@@ -24,6 +24,7 @@ class SpoolOptions:
     role: str = "delivery"
     process: str = ""
     pool: str = "default"
+    packs: bool = True  # whether new mail may be stored together, as one message
     patience: timedelta = _PATIENCE  # how long to wait for the servers and for provisioning
     timings: Timings = field(default_factory=Timings)
 

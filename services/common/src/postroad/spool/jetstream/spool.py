@@ -24,6 +24,7 @@ from postroad.spool.jetstream.bodies.unfinished import UnfinishedBodies
 from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.config import JetStreamConfig
 from postroad.spool.jetstream.cluster.ended import EndedMail
+from postroad.spool.jetstream.cluster.ended_in_packs import EndedInPacks
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
 from postroad.spool.jetstream.cluster.orders import JetStreamOrders
 from postroad.spool.jetstream.cluster.quota_counters import JetStreamQuotaCounters
@@ -39,6 +40,7 @@ from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.key_value import Bucket
 from postroad.spool.jetstream.nats.requests import Requests
 from postroad.spool.jetstream.options import SpoolOptions
+from postroad.spool.jetstream.publish.committer import Committer
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.publish.refusing import RefusingStreams
 from postroad.spool.jetstream.streams.capacity import Capacity
@@ -50,6 +52,7 @@ from postroad.spool.jetstream.streams.provision import (
 from postroad.spool.lanes.lane import lane_of
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.record import BlobRef, QueueRecord
+from postroad.spool.wire.pack import FEATURE
 
 _LOOK_AGAIN = 0.2  # seconds
 
@@ -64,6 +67,19 @@ async def _patiently(start: Callable[[], Awaitable[None]], deadline: float) -> N
             if asyncio.get_running_loop().time() > deadline:
                 raise
         await asyncio.sleep(_LOOK_AGAIN)
+
+
+def _session(options: SpoolOptions) -> SessionInfo:
+    return SessionInfo(
+        settled=0,
+        session_id=uuid4().hex,
+        role=options.role,
+        process=options.process or options.role,
+        pool=options.pool,
+        generation=0,
+        started=datetime.now(UTC),
+        features=(FEATURE,),
+    )
 
 
 class JetStreamSpool:
@@ -84,6 +100,7 @@ class JetStreamSpool:
             seen=lambda: self._membership.seen,
         )
         self._publisher = Publisher(link, self._requests, layout, self._refusing)
+        self._committer = Committer(self._publisher)
         self._blobs = Blobs(link, self._requests, retry=options.timings.gathering)
         self._capacity = Capacity(link, copies=layout.replicas)
         self._unfinished = UnfinishedBodies(self._capacity, processes=self._of_role)
@@ -97,15 +114,7 @@ class JetStreamSpool:
         self._usage = JetStreamQuotaCounters(Bucket(link, "quotas"))
         self._past_logins = JetStreamPastLogins(Bucket(link, "quotas"))
         self._waiting = JetStreamBrowser(link, self._requests, self._publisher, layout)
-        info = SessionInfo(
-            settled=0,
-            session_id=uuid4().hex,
-            role=options.role,
-            process=options.process or options.role,
-            pool=options.pool,
-            generation=0,
-            started=datetime.now(UTC),
-        )
+        info = _session(options)
         own, beside = Bucket(link, PRESENCE), Bucket(link, PRESENCE, part=INGRESS_SESSIONS)
         if options.role == "ingress":
             own, beside = beside, own
@@ -202,7 +211,13 @@ class JetStreamSpool:
 
     def new_queue_id(self, now: datetime) -> str:
         """Return a new queue id in a random shard, one that takes mail as far as is known."""
-        return new_queue_id(now, self._refusing.shard_for_new_mail())
+        shard = self._refusing.shard_for_new_mail(together=self._may_pack)
+        return new_queue_id(now, shard)
+
+    @property
+    def _may_pack(self) -> bool:
+        """Whether new mail may be stored together: all processes that get it know packs."""
+        return self._options.packs and self._membership.all_know(FEATURE)
 
     def write_body(self, *, lifetime: timedelta, known: bool = True) -> BodyWriter:
         """Begin a body in a random shard."""
@@ -232,9 +247,7 @@ class JetStreamSpool:
             shard = shard_of(queue_id)
             left = timedelta(seconds=deadline - loop.time())
             try:
-                sequence = await self._publisher.accept(
-                    compose(queue_id), shard=shard, timeout=left
-                )
+                sequence = await self._store(compose(queue_id), shard, left)
             except PublishRefused:
                 # Nothing is stored for certain, so another shard may be tried.
                 await asyncio.sleep(_LOOK_AGAIN)
@@ -243,6 +256,14 @@ class JetStreamSpool:
                 queue_id = new_queue_id(datetime.now(UTC), self._refusing.another_shard(shard))
                 continue
             return StoreAck(queue_id, sequence)
+
+    async def _store(self, puts: Sequence[Put], shard: int, timeout: timedelta) -> int:
+        packable = self._publisher.packable(puts, shard) if self._may_pack else None
+        if packable is None:
+            return await self._publisher.accept(puts, shard=shard, timeout=timeout)
+        line, encoded = packable
+        records = [(put.record, each) for put, each in zip(puts, encoded, strict=True)]
+        return await self._committer.commit(line, records, timeout=timeout)
 
     def take(self, *, pool: str, room: int, room_bytes: int) -> JetStreamConsumer:
         """Begin to consume records, as one of the processes that own a pool's lanes."""
@@ -261,6 +282,7 @@ class JetStreamSpool:
             events=self._events,
             orders=self._orders,
             ended=EndedMail(self._link),
+            ended_in_packs=EndedInPacks(self._link, self._events),
             waiting=self._waiting,
             membership=self._membership,
             presence=Bucket(self._link, PRESENCE),
@@ -276,6 +298,7 @@ class JetStreamSpool:
 
     async def close(self) -> None:
         """Write what is buffered, end the session, disconnect."""
+        await self._committer.close()
         await self._events.close()
         await self._blobs.close()
         await self._sites.close()

@@ -23,11 +23,22 @@ class QueueStream(StrEnum):
 
 
 class Key(NamedTuple):
-    """Where a record is stored: the stream, its shard, and the sequence in the stream."""
+    """
+    Where a record is stored: the stream, its shard, and the sequence in the stream.
+
+    Several records may be one message there, a pack (`spool.wire.pack`). Then `part` tells which
+    of them it is, from 1; with 0 it is the key of the message.
+    """
 
     stream: QueueStream
     shard: int
     sequence: int
+    part: int = 0
+
+    @property
+    def message(self) -> "Key":
+        """The key of the message that has the record."""
+        return self._replace(part=0) if self.part else self
 
     @property
     def intake(self) -> int | None:
@@ -37,18 +48,23 @@ class Key(NamedTuple):
     @property
     def token(self) -> str:
         """
-        The name within its shard, as one token of letters and digits.
+        The name within its shard, as one token of letters, digits and at most one hyphen.
 
         It is in headers and message ids that are stored, so it never changes its form.
         """
         mark = "" if self.stream is QueueStream.WAITING else self.stream
-        return f"{mark}{self.sequence}"
+        return f"{mark}{self.sequence}-{self.part}" if self.part else f"{mark}{self.sequence}"
 
     @classmethod
     def parse(cls, shard: int, token: str) -> "Key | None":
         """Return the key with this token; None if no record has such a name."""
-        number = token.removeprefix(QueueStream.INTAKE)
-        if not (number.isascii() and number.isdigit()) or int(number) == 0:
+        rest = token.removeprefix(QueueStream.INTAKE)
+        numbers = rest.split("-")
+        if len(numbers) > 2 or not all(map(_is_positive, numbers)):
             return None
-        stream = QueueStream.WAITING if number == token else QueueStream.INTAKE
-        return cls(stream, shard, int(number))
+        stream = QueueStream.WAITING if rest == token else QueueStream.INTAKE
+        return cls(stream, shard, *map(int, numbers))
+
+
+def _is_positive(number: str) -> bool:
+    return number.isascii() and number.isdigit() and int(number) > 0

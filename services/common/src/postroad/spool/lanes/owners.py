@@ -4,9 +4,9 @@ Assigns lanes to processes: rendezvous hashing over the live sessions of a pool.
 A lane belongs to the session with the highest hash of (lane, session). So when a session joins or
 leaves, about 1/n of the lanes move and no others. The lanes of a pool without live members belong
 to the members of `default`, which only route their records again. Pools that are not in the
-configuration are found by one session, which tells them to all
-(`spool.jetstream.consume.unserved`). A process that cannot read the whole configuration is a member
-of its pool only if no other process can, because its mail would wait.
+configuration are found by one session, which tells them to all (`consume.sweeps.unserved` in
+`spool.jetstream`). A process that cannot read the whole configuration is a member of its pool only
+if no other process can, because its mail would wait.
 """
 
 import hashlib

@@ -31,7 +31,7 @@ log = get_logger(__name__)
 
 Ended = dict[str, dict[str, RecipientState]]  # by record id and mailbox
 
-_ENDS = {
+ENDS = {
     EventType.DELIVERY: RecipientState.DELIVERED,
     EventType.BOUNCE: RecipientState.BOUNCED,
     EventType.EXPIRATION: RecipientState.BOUNCED,
@@ -108,11 +108,8 @@ class EndedMail:
             return {}
 
     async def _read_before(self, restart: datetime) -> Ended:
-        found: Ended = {}
         since = await self._last_event(restart - _STARTING) - _UNCLEANED
-        for kind, state in _ENDS.items():
-            await self._read_kind(kind, state, since, restart + _STARTING, found)
-        return found
+        return await read_ends(self._link, since, restart + _STARTING)
 
     async def _last_event(self, before: datetime) -> datetime:
         """Return when the last event before a moment was stored: the servers ran at that time."""
@@ -121,23 +118,38 @@ class EndedMail:
             after = max(0, found.messages[0].sequence - 2)
             found = await page(self._link, STREAM, f"{SUBJECT}>", after=after, messages=1)
             return min([before, *(each.stored_at for each in found.messages)])
-        last = [await last_on(self._link, STREAM, f"{SUBJECT}{kind}") for kind in _ENDS]
-        return max((each.stored_at for each in last if each), default=before)
+        return await last_end(self._link) or before
 
-    async def _read_kind(
-        self, kind: EventType, state: RecipientState, since: datetime, until: datetime, into: Ended
-    ) -> None:
+
+async def last_end(link: Link) -> datetime | None:
+    """Return when the last end was stored; None if the history has none. SpoolUnavailable."""
+    last = [await last_on(link, STREAM, f"{SUBJECT}{kind}") for kind in ENDS]
+    return max((each.stored_at for each in last if each), default=None)
+
+
+async def read_ends(
+    link: Link, since: datetime, until: datetime | None, only: Collection[str] | None = None
+) -> Ended:
+    """
+    Return what ended in a time by the servers' clock, until now without `until`.
+
+    With `only`, those of records with these ids. Raises SpoolUnavailable.
+    """
+    found: Ended = {}
+    for kind, state in ENDS.items():
         after, subject = 0, f"{SUBJECT}{kind}"
         while True:
-            found = await page(
-                self._link, STREAM, subject, after=after, since=since, messages=_TOGETHER
-            )
-            for message in found.messages:
+            told = await page(link, STREAM, subject, after=after, since=since, messages=_TOGETHER)
+            for message in told.messages:
                 after = message.sequence
                 for record_id, recipients in _recipients(message):
-                    into.setdefault(record_id, {}).update(dict.fromkeys(recipients, state))
-            if not (found.messages and found.pending) or found.messages[-1].stored_at > until:
-                return
+                    if only is None or record_id in only:
+                        found.setdefault(record_id, {}).update(dict.fromkeys(recipients, state))
+            if not (told.messages and told.pending):
+                break
+            if until is not None and told.messages[-1].stored_at > until:
+                break
+    return found
 
 
 def _recipients(message: StoredMessage) -> Collection[tuple[str, tuple[str, ...]]]:

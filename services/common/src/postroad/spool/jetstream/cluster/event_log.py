@@ -43,6 +43,7 @@ _HEADROOM = 4096  # headers count towards the size limit of a message
 _PUBLISH_TIMEOUT = timedelta(seconds=2)
 _RETRY_WAIT = timedelta(milliseconds=250)
 _CLOSING = timedelta(seconds=3)
+_WRITTEN_WITHIN = timedelta(seconds=3)
 
 _LOOKS_EVERY = timedelta(milliseconds=200)
 _BACKOFF = Backoff(timedelta(seconds=0.5), timedelta(seconds=5))  # of a reader that follows
@@ -68,6 +69,8 @@ class JetStreamEvents:
         self._tasks = BackgroundTasks(INTERNAL_ERRORS)
         self._closed = False
         self._recipients = 0  # in the waiting events
+        self._added = self._ended = 0  # events so far, and those of them that do not wait any more
+        self._progress = asyncio.Event()
         self.dropped = 0
 
     def add(self, event: Event) -> None:
@@ -77,6 +80,7 @@ class JetStreamEvents:
             self._drop(1, "too many wait")
             return
         self._waiting.append(event)
+        self._added += 1
         self._recipients += len(event.recipients)
         if self._writing is None:
             self._writing = self._tasks.keep(self._write)
@@ -85,6 +89,18 @@ class JetStreamEvents:
         elif self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_WAITS_AT_MOST.total_seconds(), self._due.set)
+
+    async def written(self) -> None:
+        """Wait until the events so far are written; SpoolUnavailable after some seconds."""
+        last = self._added
+        if self._waiting:
+            self._due.set()
+        try:
+            async with asyncio.timeout(_WRITTEN_WITHIN.total_seconds()):
+                while self._ended < last:
+                    await self._progress.wait()
+        except TimeoutError:
+            raise SpoolUnavailable("the history cannot be written") from None
 
     async def close(self) -> None:
         """Write the waiting events, for three seconds at most, and count those that remain."""
@@ -171,7 +187,14 @@ class JetStreamEvents:
                 raise
             except Exception:
                 self._drop(len(together), "they cannot be written")
+                self._end(len(together))
                 raise
+            self._end(len(together))
+
+    def _end(self, count: int) -> None:
+        self._ended += count
+        self._progress.set()
+        self._progress = asyncio.Event()
 
     async def _write_round(self, events: Sequence[Event]) -> None:
         """Publish one message for each type; repeat those that are not acknowledged."""

@@ -5,7 +5,7 @@ A record whose lease is in doubt is dropped without either, because another proc
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -18,13 +18,16 @@ from postroad.spool.jetstream.consume.flow_control import FlowControl
 from postroad.spool.jetstream.consume.forms import Forms
 from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLeasedRecord
 from postroad.spool.jetstream.consume.leases import Leases
+from postroad.spool.jetstream.consume.packs.returning import PackReturns, by_pack
 from postroad.spool.jetstream.consume.poison.returned import Returned
 from postroad.spool.jetstream.consume.poison.trials import Trials
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
-from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling, delivers_nothing
+from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling
+from postroad.spool.jetstream.in_flight import LeasedMessage
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.lanes.keys import Key
 from postroad.spool.metrics import INTERNAL_ERRORS
+from postroad.spool.puts.followers import delivers_nothing
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -66,6 +69,7 @@ class Acknowledger:
         leases: Leases[JetStreamLeasedRecord],
     ) -> None:
         self._requests = tools.requests
+        self._ended = tools.ended_in_packs
         self._settling = settling
         self._leases = leases
         self._flow = records.flow
@@ -74,6 +78,7 @@ class Acknowledger:
         self._trials = records.trials
         self._returned = records.returned
         self._tasks = records.tasks
+        self._packs = PackReturns(tools, records.flow, settling, leases, records.returned)
         self._answers = BackgroundTasks(INTERNAL_ERRORS)
 
     # ------------------------------------------------------------ ending
@@ -116,6 +121,9 @@ class Acknowledger:
 
     async def has_ended(self, leased: JetStreamLeasedRecord) -> bool:
         """Whether another process has ended the record; raises SpoolUnavailable."""
+        record = leased.record
+        if leased.key.part and await self._ended.left_of([record], record.arrival) == [None]:
+            return True
         return await self._succession.is_gone(leased.key)
 
     def finish(
@@ -146,7 +154,14 @@ class Acknowledger:
     # ------------------------------------------------------------ returning
 
     async def give_back(self, leased: JetStreamLeasedRecord, how: bytes = NAK) -> None:
-        """Return a record that was not begun, at once or after the delay of a `nak`."""
+        """
+        Return a record that was not begun, at once or after the delay of a `nak`.
+
+        One of a pack is stored again, without a delay.
+        """
+        if leased.key.part:
+            await self._packs.give_back([leased])
+            return
         hand = self._flow.hand
         entry = hand.get(leased.key)
         if entry is None:
@@ -157,8 +172,26 @@ class Acknowledger:
         if hand.get(leased.key) is not entry:
             return  # `close` has returned it meanwhile
         hand.give_back(leased.key)
-        await asyncio.gather(self._returned.note(leased.key), self._say(entry.reply, how))
+        await asyncio.gather(self._returned.note(leased.key), self._say(entry.lease.reply, how))
         self._let_go(leased.key)
+
+    async def give_back_all(self, leased: Iterable[JetStreamLeasedRecord]) -> None:
+        """Return records that were not begun, a pack as it is if all its records are there."""
+        everything = list(leased)
+        packed = [each for each in everything if each.key.part]
+        single = [each for each in everything if not each.key.part]
+        await asyncio.gather(
+            *(self.give_back(each) for each in single),
+            *(self._packs.give_back(together) for together in by_pack(packed)),
+        )
+
+    def return_pack(self, lease: LeasedMessage) -> None:
+        """Return a pack of which nothing is in hand any more."""
+        self._settling.return_pack(lease)
+
+    def give_back_all_soon(self, leased: Iterable[JetStreamLeasedRecord]) -> None:
+        """Return records in the background."""
+        self._tasks.spawn(self.give_back_all(leased))
 
     def give_back_soon(self, leased: JetStreamLeasedRecord, how: bytes = NAK) -> None:
         """Return a record in the background."""

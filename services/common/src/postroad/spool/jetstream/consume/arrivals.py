@@ -6,13 +6,12 @@ One that may have killed its process waits for a trial, and an unreadable one is
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from postroad.spool.errors import SpoolError
+from postroad.spool.errors import RecordCorrupt, SpoolError
 from postroad.spool.event import Event
-from postroad.spool.interface import Deferred, Held, Put
+from postroad.spool.interface import Held, Put
 from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
 from postroad.spool.jetstream.consume.acknowledger import (
     ACK,
@@ -21,6 +20,7 @@ from postroad.spool.jetstream.consume.acknowledger import (
     nak,
 )
 from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLeasedRecord
+from postroad.spool.jetstream.consume.newer import LATER, ReturnsToNewer, is_for_newer, put_off
 from postroad.spool.jetstream.consume.poison.suspects import (
     POISONOUS,
     UNREADABLE,
@@ -35,19 +35,17 @@ from postroad.spool.jetstream.consume.poison.suspects import (
 )
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
-from postroad.spool.jetstream.in_flight import Arrival, InFlightEntry
+from postroad.spool.jetstream.consume.unpacking import Unpacking
+from postroad.spool.jetstream.in_flight import Arrival, InFlightEntry, LeasedMessage
 from postroad.spool.lanes.keys import Key
 from postroad.spool.puts.accepted import kind_in_intake, moved
-from postroad.spool.record import KNOWN_FEATURES, QueueRecord
+from postroad.spool.record import QueueRecord
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 _SOON = nak(timedelta(seconds=0.25))  # so that another process gets it
-_LATER = nak(timedelta(seconds=30))  # so that a newer version gets it
-_IS_RETURNED = 60.0  # seconds for which that counts
-_RETURNS = 200  # of a process, at a time; the others come again after _MUCH_LATER
-_MUCH_LATER = timedelta(minutes=5)
+_LATER = nak(LATER)  # so that a newer version gets it
 _AFTER_OTHERS = nak(timedelta(seconds=10))  # when fewer suspects wait
 
 
@@ -74,8 +72,11 @@ class Arrivals:
         self._trials = records.trials
         self._returned = records.returned
         self._tasks = records.tasks
+        self._unpacking = Unpacking(
+            tools, records, acknowledger, open_elsewhere, self._take_packed, self._tell_held
+        )
         self._held: list[Callable[[str], None]] = []
-        self._returned_at: OrderedDict[Key, float] = OrderedDict()  # left to a newer version
+        self._newer = ReturnsToNewer()
         # A dead process's records are redelivered when their leases have expired, and a process
         # that left a lane ends its attempts there. A record that waits for either is returned
         # meanwhile: in hand it would keep the places that the other record needs.
@@ -98,55 +99,68 @@ class Arrivals:
         arrival = self._hand.arrive(key, reply, sent)
         if arrival is Arrival.FINISHED:
             self._acknowledger.answer(reply, ACK)
+        if arrival is Arrival.IN_HAND and (dropped := self._hand.take_dropped(key)):
+            self._unpacking.take_dropped(delivered, dropped)
         if arrival is not Arrival.NEW:
             return
         if not self._flow.serves(delivered.pull.key):
             # Another process owns the lane by now, and keeps its limits.
             self._acknowledger.refuse(delivered, _SOON)
             return
-        record = record_of(delivered)
-        if record.needs - KNOWN_FEATURES:
-            self._leave_to_newer(delivered, record, sent)
+        if delivered.packed:
+            try:
+                self._unpacking.take(delivered, sent)
+            except RecordCorrupt as error:
+                self._take_single(delivered, unreadable_of(delivered, str(error)), sent)
             return
-        leased = self._take_up(delivered, record, key, sent)
+        self._take_single(delivered, record_of(delivered), sent)
+
+    def _take_single(self, delivered: Delivered, record: QueueRecord, sent: float) -> None:
+        key = delivered.key
+        if is_for_newer(record) and self._leave_to_newer(delivered):
+            return
+        lease = self._hand.open(key, delivered.message.reply, sent)
+        leased = self._take_up(delivered, key, record, lease, len(delivered.message.data))
         others = delivered.waited and (
             not self._forms.begin(key, record)
             or delivered.replaces is not None
             or self._ended.may_name(record, delivered.pull.made_at)
         )
-        doubtful = not self._body_streams.know(record)
-        if others or doubtful or delivered.again or delivered.follows:
+        self._go_on(leased, delivered, doubtful=others or delivered.again or delivered.follows)
+
+    def _take_packed(
+        self, delivered: Delivered, key: Key, record: QueueRecord, lease: LeasedMessage, octets: int
+    ) -> None:
+        leased = self._take_up(delivered, key, record, lease, octets)
+        self._go_on(leased, delivered, doubtful=False)
+
+    def _go_on(
+        self, leased: JetStreamLeasedRecord, delivered: Delivered, *, doubtful: object
+    ) -> None:
+        """Queue a record for delivery, after a look if there is any doubt."""
+        record = leased.record
+        if is_for_newer(record):
+            put = put_off(record, datetime.now(UTC))
+            self._tasks.spawn(self._acknowledger.settle(leased, [put], []))
+        elif doubtful or not self._body_streams.know(record):
             self._tasks.spawn(self._look_first(leased, delivered))
         else:
             self._line_up(leased)
 
-    def _leave_to_newer(self, delivered: Delivered, record: QueueRecord, sent: float) -> None:
-        """
-        Leave a record to a process that knows what it needs.
-
-        What is returned counts as handed out, of which a consumer has only so many at a time. So
-        only a few are returned. All others wait where mail waits, or nothing else would come.
-        """
-        key, now = delivered.key, asyncio.get_running_loop().time()
-        while self._returned_at and next(iter(self._returned_at.values())) < now - _IS_RETURNED:
-            self._returned_at.popitem(last=False)
-        if key in self._returned_at or len(self._returned_at) < _RETURNS:
-            self._returned_at[key] = now
-            self._returned_at.move_to_end(key)
-            self._acknowledger.answer(delivered.message.reply, _LATER)
-            return
-        leased = self._take_up(delivered, record, key, sent)
-        put = Put(record.next_step(), Deferred(datetime.now(UTC) + _MUCH_LATER))
-        self._tasks.spawn(self._acknowledger.settle(leased, [put], []))
+    def _leave_to_newer(self, delivered: Delivered) -> bool:
+        """Return a record for a process that knows what it needs; return whether that was done."""
+        if not self._newer.admit(delivered.key, asyncio.get_running_loop().time()):
+            return False
+        self._acknowledger.answer(delivered.message.reply, _LATER)
+        return True
 
     def _take_up(
-        self, delivered: Delivered, record: QueueRecord, key: Key, sent: float
+        self, delivered: Delivered, key: Key, record: QueueRecord, lease: LeasedMessage, octets: int
     ) -> JetStreamLeasedRecord:
-        pull, message = delivered.pull, delivered.message
-        places = self._flow.room.taken_by(len(message.data))
+        pull, places = delivered.pull, self._flow.room.taken_by(octets)
         leased = JetStreamLeasedRecord(record, key, pull.key, delivered.deliveries, places)
         line = (pull.key, pull.traffic_class)
-        self._hand.add(InFlightEntry(key, message.reply, places, sent, leased, line))
+        self._hand.add(InFlightEntry(key, lease, places, leased, line))
         return leased
 
     def _line_up(self, leased: JetStreamLeasedRecord) -> None:
@@ -205,7 +219,7 @@ class Arrivals:
                 leased.leave(unreadable_of(delivered, "its body is in a stream that there is not"))
             if delivered.replaces is not None:
                 await self._succession.end_replaced(delivered.replaces)
-            again, waited = delivered.again, delivered.waited
+            again, waited = delivered.again and not key.part, delivered.waited
             if await self._forms.another_goes_on(key, leased.record, again=again, waited=waited):
                 log.info("another form goes on", record_id=str(leased.record.record_id))
                 await self._acknowledger.pass_over(leased)
@@ -228,6 +242,8 @@ class Arrivals:
 
     async def _is_under_way(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> bool:
         """Whether another process may be sending a record, or the one that it follows from."""
+        if leased.key.part:
+            return False  # `unpacking` has looked
         if delivered.forgotten and self._open_elsewhere.may_be_at(leased.record.site):
             return True
         former = delivered.follows
@@ -236,7 +252,7 @@ class Arrivals:
     async def _has_ended(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> bool:
         """Whether the servers brought back a record that has ended, in part or as a whole."""
         record, restart = leased.record, delivered.pull.made_at
-        if not (
+        if leased.key.part or not (
             delivered.forgotten or (delivered.waited and self._ended.may_name(record, restart))
         ):
             return False
@@ -254,6 +270,8 @@ class Arrivals:
     # ------------------------------------------------------------ suspects
 
     def _is_suspect(self, leased: JetStreamLeasedRecord) -> bool:
+        if leased.key.part:
+            return False  # a pack that came too often was stored singly, see `packs.unpacking`
         return is_suspect(leased.record, leased.deliveries - self._hand.returns(leased.key))
 
     async def _suspect(self, leased: JetStreamLeasedRecord) -> None:
@@ -282,16 +300,18 @@ class Arrivals:
         self._tasks.spawn(self._hold(leased, POISONOUS))
 
     async def _hold(self, leased: JetStreamLeasedRecord, reason: str) -> None:
-        now, process = datetime.now(UTC), self._membership.process
-        record = leased.record
-        put = put_on_hold(record, reason, now)
+        put = put_on_hold(leased.record, reason, datetime.now(UTC))
+        event = self._tell_held(leased.record, reason, leased.deliveries)
+        await self._acknowledger.settle(leased, [put], [event])
+
+    def _tell_held(self, record: QueueRecord, reason: str, deliveries: int) -> Event:
         log.error(
             "a record is held",
             queue_id=record.record_id.queue_id,
             record_id=str(record.record_id),
             reason=reason,
-            deliveries=leased.deliveries,
+            deliveries=deliveries,
         )
         for listener in self._held:
             listener(reason)
-        await self._acknowledger.settle(leased, [put], [held_event(record, reason, now, process)])
+        return held_event(record, reason, datetime.now(UTC), self._membership.process)

@@ -6,7 +6,6 @@ in hand and hands them out. `leases` makes sure that no other process has them, 
 ends or returns them. `lanes` follows which lanes this process owns.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,13 +21,13 @@ from postroad.spool.jetstream.consume.forms import Forms
 from postroad.spool.jetstream.consume.lanes import ConsumerLanes
 from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLeasedRecord
 from postroad.spool.jetstream.consume.leases import Leases
-from postroad.spool.jetstream.consume.overdue import renew_overdue
 from postroad.spool.jetstream.consume.poison.returned import Returned
 from postroad.spool.jetstream.consume.poison.strays import Strays
 from postroad.spool.jetstream.consume.poison.trials import Trials
 from postroad.spool.jetstream.consume.pull.puller import Puller
 from postroad.spool.jetstream.consume.settle import Settling
-from postroad.spool.jetstream.consume.unserved import Unserved
+from postroad.spool.jetstream.consume.sweeps.overdue import renew_overdue
+from postroad.spool.jetstream.consume.sweeps.unserved import Unserved
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.lanes.owners import LaneKey
 from postroad.spool.metrics import INTERNAL_ERRORS
@@ -214,7 +213,7 @@ class JetStreamConsumer:
         """Give back what is in hand, and leave all lanes."""
         await self.stop()
         remaining = self._flow.clear()
-        await asyncio.gather(*(self._acknowledger.give_back(leased) for leased in remaining))
+        await self._acknowledger.give_back_all(remaining)
         await self._tasks.cancel()
         await self._tools.membership.set_taking(False)
         await self._lanes.ownership.release_all()

@@ -84,8 +84,8 @@ class ConsumerLanes:
     async def on_revoked(self, key: LaneKey) -> None:
         """Return the waiting records of a lane, and tell those who have its other records."""
         await self._puller.remove(key)
-        for leased in [*self._flow.withdraw(key), *self._trials.withdraw(key)]:
-            self._acknowledger.give_back_soon(leased)
+        waiting = [*self._flow.withdraw(key), *self._trials.withdraw(key)]
+        self._acknowledger.give_back_all_soon(waiting)
         for listener in self._leaving:
             listener(key)
 

@@ -8,6 +8,7 @@ from postroad.spool.jetstream.bodies.store import Blobs
 from postroad.spool.jetstream.bodies.streams import BodyStreams
 from postroad.spool.jetstream.browse import JetStreamBrowser
 from postroad.spool.jetstream.cluster.ended import EndedMail
+from postroad.spool.jetstream.cluster.ended_in_packs import EndedInPacks
 from postroad.spool.jetstream.cluster.event_log import JetStreamEvents
 from postroad.spool.jetstream.cluster.sessions.membership import Membership
 from postroad.spool.jetstream.nats.connection import NatsLink
@@ -35,6 +36,7 @@ class ConsumerContext:
     events: JetStreamEvents
     orders: Orders
     ended: EndedMail
+    ended_in_packs: EndedInPacks
     waiting: JetStreamBrowser
     membership: Membership
     presence: Bucket

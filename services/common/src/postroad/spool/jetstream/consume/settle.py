@@ -11,6 +11,9 @@ mail can make. A record that is too large for the server, even without its body,
 So is one whose results cannot be stored for minutes, unless a recipient got the mail: other mail
 needs its places, and it is attempted again later.
 
+The records of a pack are acknowledged with the last of them. Until then, the history of mail tells
+which have ended, if the process dies (`spool.jetstream.cluster.ended`).
+
 A record is acknowledged through the consumer that delivered it. A restart of the servers loses that
 consumer, and a process that has left the lane, or stops, makes no new one. Then the record is ended
 without it (`Succession.end`), so that the lane's next owner does not deliver it.
@@ -36,10 +39,12 @@ from postroad.spool.interface import Put, Ready
 from postroad.spool.jetstream.bodies.lifetime import outlives_body
 from postroad.spool.jetstream.consume.flow_control import FlowControl
 from postroad.spool.jetstream.consume.leased import ConsumerContext
+from postroad.spool.jetstream.in_flight import LeasedMessage
 from postroad.spool.jetstream.nats.requests import PendingAnswer, is_refused
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.lanes.keys import Key
-from postroad.spool.record import BlobRef, QueueRecord, RecipientState
+from postroad.spool.puts.followers import only_postpones, refers_to
+from postroad.spool.record import BlobRef, QueueRecord
 from postroad.telemetry.log_limit import LineLimit
 from postroad.telemetry.logs import get_logger
 
@@ -49,6 +54,7 @@ ACK_TIMEOUT = 2.0  # seconds
 _PUBLISH_TIMEOUT = timedelta(seconds=15)
 _RETRY_PAUSE = 0.25
 _FIRST_RETURN, _LONGEST_RETURN = 15.0, 3600.0  # seconds until a returned record comes again
+_HISTORY_WRITTEN = 2.0  # seconds after which who gets a pack finds what has ended of it
 _LONGEST_COMING = 60.0  # the same of new mail that has to wait: an order to delete it may have come
 
 
@@ -92,20 +98,18 @@ class Settling:
                 await self._return(key, record, error)
                 return False
         self._flow.vacate(key)
-        heard = await self._acknowledge(key, record)
-        self._hand.finish(key)
-        for event in events:
-            self._events.add(event)
+        heard = await self._end(key, record)
+        self._finish(key, events)
         body = record.content
-        if heard and isinstance(body, BlobRef) and not _refers(puts, body):
+        if heard and isinstance(body, BlobRef) and not refers_to(puts, body):
             await self._body_ends.add(record)
         return heard or any(put.record.record_id == record.record_id for put in puts)
 
     async def pass_over(self, key: Key, record: QueueRecord) -> None:
         """End a record that a later form replaces. The body stays, as the later form has it too."""
         self._flow.vacate(key)
-        await self._acknowledge(key, record)
-        self._hand.finish(key)
+        await self._end(key, record)
+        self._finish(key, ())
 
     def finish(
         self, key: Key, record: QueueRecord, events: Sequence[Event], ended: Callable[[bool], None]
@@ -121,8 +125,12 @@ class Settling:
         if entry is None or isinstance(body, BlobRef):
             ended(False)
             return
+        if not self._hand.is_last(key):
+            self._finish(key, events)
+            ended(True)
+            return
         try:
-            answer = self._requests.begin(entry.reply, b"+ACK", timeout=ACK_TIMEOUT)
+            answer = self._requests.begin(entry.lease.reply, b"+ACK", timeout=ACK_TIMEOUT)
         except SpoolError:
             ended(False)
             return
@@ -131,12 +139,18 @@ class Settling:
             if answer.cancelled() or answer.exception() is not None or is_refused(answer.result()):
                 ended(False)
                 return
-            self._hand.finish(key)
-            for event in events:
-                self._events.add(event)
+            self._finish(key, events)
             ended(True)
 
         answer.add_done_callback(heard)
+
+    def _finish(self, key: Key, events: Sequence[Event]) -> None:
+        """Note that a record has ended. If others of its pack were given back, that goes back."""
+        returned = self._hand.finish(key)
+        for event in events:
+            self._events.add(event)
+        if returned is not None:
+            self.return_pack(returned)
 
     async def _put(
         self,
@@ -158,7 +172,7 @@ class Settling:
         latest = loop.time() + (self._patience if gives_back else math.inf)
         ready, slim_all = list(puts), False
         while True:
-            if self._capacity.exhausted and _only_postpones(record, puts):
+            if self._capacity.exhausted and only_postpones(record, puts):
                 raise SpoolFull("the disk is nearly full")
             try:
                 ready = [await self._slim(key, record, put, always=slim_all) for put in ready]
@@ -171,7 +185,7 @@ class Settling:
                     raise
                 slim_all = True
             except SpoolError as error:
-                if isinstance(error, SpoolFull) and _only_postpones(record, puts):
+                if isinstance(error, SpoolFull) and only_postpones(record, puts):
                     raise
                 if loop.time() >= latest:
                     raise
@@ -196,11 +210,18 @@ class Settling:
             record = await self._blobs.moved_out(put.record, key.shard, lifetime=lifetime)
         return replace(put, record=record) if record is not put.record else put
 
+    async def _end(self, key: Key, record: QueueRecord) -> bool:
+        """Acknowledge a record's message if the others in it have ended; return if that is well."""
+        entry = self._hand.get(key)
+        if entry is not None and not self._hand.is_last(key):
+            return True
+        return await self._acknowledge(key, record)
+
     async def _acknowledge(self, key: Key, record: QueueRecord) -> bool:
         """Return whether the queue confirmed it; if not, the record was given back meanwhile."""
         while (entry := self._hand.get(key)) is not None:
             try:
-                await self._requests.send(entry.reply, b"+ACK", timeout=ACK_TIMEOUT)
+                await self._requests.send(entry.lease.reply, b"+ACK", timeout=ACK_TIMEOUT)
                 return True
             except SpoolError:
                 if await self._is_removed(key, record):
@@ -229,14 +250,38 @@ class Settling:
         entry = self._hand.get(key)
         if entry is None:
             return
+        if key.part:
+            delay = _return_delay(self._hand.returns(key.message) + 1)
+            returned = self._hand.give_back_later(key, delay)
+            if returned is not None:
+                self.return_pack(returned)
+            return
         delay = _return_delay(self._hand.give_back(key))
         if record.waits_until is not None:
             delay = min(delay, _LONGEST_COMING)
         try:
-            said = b'-NAK {"delay": %d}' % int(delay * random.uniform(0.75, 1.25) * 1e9)
-            await self._requests.send(entry.reply, said, timeout=ACK_TIMEOUT)
+            await self._requests.send(entry.lease.reply, _after(delay), timeout=ACK_TIMEOUT)
         except SpoolError as error:
             log.debug("a record's lease runs out instead", error=str(error))
+
+    def give_back_with_pack(self, key: Key) -> None:
+        """Give back a record of a pack together with all others."""
+        returned = self._hand.give_back_later(key, 0.0)
+        if returned is not None:
+            self.return_pack(returned)
+
+    def return_pack(self, lease: LeasedMessage) -> None:
+        """Give back a pack of which nothing is in hand; what has ended does not begin again."""
+        self._hand.give_back(lease.key)
+        delay = lease.returns_after or 0.0
+        if lease.left != lease.all:
+            delay = max(delay, _HISTORY_WRITTEN)
+        try:
+            answer = self._requests.begin(lease.reply, _after(delay), timeout=ACK_TIMEOUT)
+        except SpoolError as error:
+            log.debug("a pack's lease runs out instead", error=str(error))
+        else:
+            answer.add_done_callback(_is_read)
 
     def _warn(self, what: str, record: QueueRecord, why: SpoolError) -> None:
         left_out = self._lines.admit(what, "")
@@ -249,33 +294,13 @@ def _return_delay(returns: int) -> float:
     return min(_FIRST_RETURN * 2.0 ** min(returns - 1, 10), _LONGEST_RETURN)
 
 
-def delivers_nothing(record: QueueRecord, puts: Sequence[Put]) -> bool:
-    """
-    Whether the record stays in the queue, and no recipient got it in this attempt.
-
-    Then the attempt's outcome can be forgotten if another process has the record meanwhile, reports
-    of refusals included: the next attempt gets the same replies.
-    """
-    own = [put.record for put in puts if put.record.record_id == record.record_id]
-    return bool(own) and all(_delivered(each) == _delivered(record) for each in own)
+def _after(delay: float) -> bytes:
+    """Return the negative acknowledgement that redelivers after some seconds, more or less."""
+    if not delay:
+        return b"-NAK"
+    return b'-NAK {"delay": %d}' % int(delay * random.uniform(0.75, 1.25) * 1e9)
 
 
-def _delivered(record: QueueRecord) -> int:
-    return sum(each.state is RecipientState.DELIVERED for each in record.recipients)
-
-
-def _only_postpones(record: QueueRecord, puts: Sequence[Put]) -> bool:
-    """Whether no mail is lost or sent twice if these puts are never stored."""
-    return all(
-        put.record.record_id == record.record_id
-        and (put.record.resume_from or not isinstance(put.place, Ready))
-        and len(put.record.pending) == len(record.pending)
-        for put in puts
-    )
-
-
-def _refers(puts: Sequence[Put], body: BlobRef) -> bool:
-    return any(
-        isinstance(put.record.content, BlobRef) and put.record.content.blob_id == body.blob_id
-        for put in puts
-    )
+def _is_read(answer: PendingAnswer) -> None:
+    if not answer.cancelled():
+        answer.exception()  # without an answer the lease runs out

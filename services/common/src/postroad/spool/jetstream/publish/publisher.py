@@ -13,7 +13,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
+from typing import NamedTuple
 
+from postroad.mail.traffic import TrafficClass
 from postroad.mail.valueclass import valueclass
 from postroad.process.background.backoff import Backoff
 from postroad.spool.errors import (
@@ -24,22 +26,28 @@ from postroad.spool.errors import (
     SpoolFull,
     SpoolUnavailable,
 )
-from postroad.spool.interface import Deferred, Held, Put
+from postroad.spool.interface import Deferred, Held, Put, Ready
 from postroad.spool.jetstream.nats.client import FastClient
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.incoming import header_of
 from postroad.spool.jetstream.nats.pub_ack import Acknowledged, acknowledged, check_ack
 from postroad.spool.jetstream.nats.requests import NoResponders, Requests, checked
 from postroad.spool.jetstream.publish.refusing import RefusingStreams
-from postroad.spool.jetstream.publish.succession import FOLLOWS, following
-from postroad.spool.jetstream.streams.subjects import intake_subject, ready_subject, subject_of
+from postroad.spool.jetstream.publish.succession import comes_soon, following
+from postroad.spool.jetstream.streams.subjects import (
+    intake_subject,
+    pack_subject,
+    ready_subject,
+    subject_of,
+)
 from postroad.spool.lanes.keys import Key
 from postroad.spool.lanes.lane import lane_of
 from postroad.spool.lanes.layout import Layout
 from postroad.spool.metrics import PUBLISH_RECORDS, PUBLISH_SECONDS
 from postroad.spool.puts.accepted import as_accepted
 from postroad.spool.puts.message_id import message_id
-from postroad.spool.record import QueueRecord
+from postroad.spool.record import BlobRef, QueueRecord
+from postroad.spool.wire.pack import MOST, PACK_OCTETS, pack, packed_size
 from postroad.spool.wire.record import encode
 from postroad.telemetry.logs import get_logger
 
@@ -60,6 +68,15 @@ class _Message:
     headers: dict[str, str]
 
 
+class PackLine(NamedTuple):
+    """Where new mail is stored that may share a pack."""
+
+    shard: int
+    pool: str
+    traffic_class: TrafficClass
+    lane: str
+
+
 class Publisher:
     """Stores puts in shards; `refusing` is told which streams take them."""
 
@@ -75,6 +92,36 @@ class Publisher:
         self._layout = layout
         self._refusing = refusing
 
+    def packable(self, puts: Sequence[Put], shard: int) -> tuple[PackLine, list[bytes]] | None:
+        """
+        Return where new mail may be packed with other mail, and its records; None if it may not.
+
+        Bodies apart from their records end with them, and mail that has to wait is moved at once.
+        """
+        first = puts[0].record
+        lanes = {lane_of(put.record, self._layout.lanes) for put in puts}
+        if len(lanes) != 1 or not all(map(_is_packable, puts)):
+            return None
+        line = PackLine(shard, first.pool, first.traffic_class, lanes.pop())
+        encoded = [self._payload(put.record, _HEADROOM) for put in puts]
+        if len(puts) > 1 and (len(puts) > MOST or sum(map(packed_size, encoded)) > PACK_OCTETS):
+            return None
+        return line, encoded
+
+    async def accept_pack(
+        self, line: PackLine, records: Sequence[tuple[QueueRecord, bytes]], *, timeout: timedelta
+    ) -> int:
+        """Store new mail as one message; return its sequence. Raises as `accept` does."""
+        if len(records) == 1:
+            subject = intake_subject(line.shard, records[0][0], line.lane)
+            payload = records[0][1]
+        else:
+            subject = pack_subject(line.shard, [record for record, _ in records], line.lane)
+            payload = pack([octets for _, octets in records])
+        # Only a repeated publish of it has the same id.
+        message = _Message(subject, payload, {"Nats-Msg-Id": secrets.token_hex(13)})
+        return (await self._until_stored([message], timeout, len(records))).sequence
+
     async def accept(self, puts: Sequence[Put], *, shard: int, timeout: timedelta) -> int:
         """
         Store new mail in a shard's intake, all puts or none; return the last one's sequence.
@@ -85,13 +132,17 @@ class Publisher:
         messages = [self._new_mail(put, shard) for put in puts]
         return (await self._until_stored(messages, min(timeout, LONGEST))).sequence
 
-    async def publish(self, puts: Sequence[Put], *, timeout: timedelta, origin: Key) -> None:
+    async def publish(
+        self, puts: Sequence[Put], *, timeout: timedelta, origin: Key, goes_ahead: bool = False
+    ) -> None:
         """
         Store all puts that follow from the record `origin`, or none, where mail of its shard waits.
 
-        Raises the errors of `accept`, and ClaimLost.
+        What `goes_ahead` need not wait until `origin` is gone. Raises the errors of `accept`, and
+        ClaimLost.
         """
-        messages = [self._message(put, origin, origin) for put in puts]
+        former = None if goes_ahead else origin
+        messages = [self._message(put, origin, former) for put in puts]
         await self._until_stored(messages, min(timeout, LONGEST))
 
     async def claim(
@@ -115,7 +166,9 @@ class Publisher:
         stored = await self._until_stored(messages, min(timeout, LONGEST))
         return not stored.repeated
 
-    async def _until_stored(self, messages: Sequence[_Message], timeout: timedelta) -> Acknowledged:
+    async def _until_stored(
+        self, messages: Sequence[_Message], timeout: timedelta, records: int = 0
+    ) -> Acknowledged:
         loop = asyncio.get_running_loop()
         began = perf_counter()
         deadline = loop.time() + timeout.total_seconds()
@@ -137,7 +190,7 @@ class Publisher:
                 failure, in_doubt = error, True
             else:
                 PUBLISH_SECONDS.observe(perf_counter() - began)
-                PUBLISH_RECORDS.observe(len(messages))
+                PUBLISH_RECORDS.observe(records or len(messages))
                 return stored
             failures += 1
             pause = _BACKOFF.seconds(failures, random)
@@ -206,9 +259,11 @@ class Publisher:
         record, shard = put.record, origin.shard
         lane = lane_of(record, self._layout.lanes)
         headers = {"Nats-Msg-Id": message_id(put, lane, origin)}
-        if former is not None and record.step:
-            headers |= following(former, put.place, datetime.now(UTC))
-        by_id = FOLLOWS in headers
+        by_id = False
+        if record.step and (former is not None or origin.part):
+            now = datetime.now(UTC)
+            by_id = comes_soon(put.place, now)
+            headers |= following(former, put.place, now) if former is not None else {}
         subject = subject_of(shard, put, lane, by_id=by_id)
         due = _due(put)
         if due is not None:
@@ -236,6 +291,12 @@ class Publisher:
             size=len(payload),
         )
         return shorter
+
+
+def _is_packable(put: Put) -> bool:
+    record = put.record
+    ready = isinstance(put.place, Ready) and not record.needs
+    return ready and not isinstance(record.content, BlobRef)
 
 
 def _post(client: FastClient, message: _Message, headers: Mapping[str, str]) -> None:

@@ -24,6 +24,8 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
+_DRAWN_FOR = 0.25  # seconds
+
 
 class RefusingStreams:
     """
@@ -50,6 +52,7 @@ class RefusingStreams:
         self._seen = seen
         self._found: tuple[tuple[str, str], ...] = ()
         self._avoided: frozenset[int] = frozenset()
+        self._drawn, self._drawn_until = 0, 0.0  # the shard of mail that is stored together
         link.on_reconnect(self._refusals.forget)
 
     def failed(self, subject: str, error: SpoolError) -> None:
@@ -81,10 +84,21 @@ class RefusingStreams:
         self._avoided = frozenset(named_stream(stream)[1] for stream, _ in told)
         return self._found
 
-    def shard_for_new_mail(self) -> int:
-        """Return a random shard that takes records as far as is known, or one to try again."""
+    def shard_for_new_mail(self, *, together: bool = False) -> int:
+        """
+        Return a random shard that takes records as far as is known, or one to try again.
+
+        With `together` mail of the same moment gets the same one, so that it is stored together.
+        """
         probe = self._to_probe() if self._found else None
-        return probe if probe is not None else self._another(set())
+        if probe is not None:
+            return probe
+        if not together:
+            return self._another(set())
+        now = asyncio.get_running_loop().time()
+        if now >= self._drawn_until or self._drawn in self._avoided:
+            self._drawn, self._drawn_until = self._another(set()), now + _DRAWN_FOR
+        return self._drawn
 
     def another_shard(self, shard: int) -> int:
         """Return a shard for mail that this one has refused."""

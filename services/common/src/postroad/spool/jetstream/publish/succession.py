@@ -35,6 +35,7 @@ from postroad.spool.jetstream.nats.direct_get import StoredMessage
 from postroad.spool.jetstream.nats.leader_get import ask_leader
 from postroad.spool.jetstream.nats.pub_ack import check_ack
 from postroad.spool.jetstream.nats.requests import Requests
+from postroad.spool.jetstream.new_mail import records_in
 from postroad.spool.jetstream.streams.subjects import (
     end_subject,
     nobodys_subject,
@@ -202,10 +203,11 @@ def _step(message: StoredMessage) -> int:
 
 
 def _holds(message: StoredMessage, key: Key, record: QueueRecord) -> bool:
-    """Whether a message is this record, or is the unreadable message that this record holds."""
+    """Whether a message has this record, or is the unreadable message that this record holds."""
     if record.content == message.data:
         return True
     try:
-        return decode(message.data, intake=key.intake).record_id == record.record_id
+        stored = records_in(message.subject, message.data)
+        return any(decode(each, intake=key.intake).record_id == record.record_id for each in stored)
     except RecordCorrupt:
         return False

@@ -5,6 +5,8 @@ In the intake:
 
 - `pr.i.<shard>.<kind>.<pool>.<class>.<lane>.<domain>`: new mail; the kind is `r`, `s` or `h` as
   below. It has no id in the subject, because each distinct subject costs memory in every replica.
+- `pr.i.<shard>.p<number>.<pool>.<class>.<lane>.<domain>`: a pack of so many ready records; the
+  domain is `+` if they have several.
 
 Where mail waits:
 
@@ -23,8 +25,8 @@ And apart from the records:
 """
 
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
@@ -45,6 +47,8 @@ _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-")
 _CLASSES = frozenset(TrafficClass)
 _REST = "w"  # in place of the class: what waited, of both classes
 _STREAM = re.compile(r"POSTROAD_[IQ]_\d{1,4}", re.ASCII)
+_PACK = re.compile(r"p([1-9]\d?)", re.ASCII)
+SEVERAL = "+"  # in place of the domain of a pack; no domain's token has this character
 _ESCAPE = re.compile(r"=([0-9A-F]{2})")
 
 
@@ -110,6 +114,20 @@ def intake_subject(shard: int, record: QueueRecord, lane: str) -> str:
     return f"pr.i.{shard}.{kind}.{pool}.{record.traffic_class}.{lane}.{domain_token(record.domain)}"
 
 
+def pack_subject(shard: int, records: Sequence[QueueRecord], lane: str) -> str:
+    """Return the subject of a pack of records of one pool, class and lane."""
+    first, domains = records[0], {record.domain for record in records}
+    domain = domain_token(first.domain) if len(domains) == 1 else SEVERAL
+    pool, count = pool_token(first.pool), len(records)
+    return f"pr.i.{shard}.p{count}.{pool}.{first.traffic_class}.{lane}.{domain}"
+
+
+def packed(subject: str) -> int:
+    """Return how many records of new mail a message has by its subject, 0 if it is no pack."""
+    found = _PACK.fullmatch(subject.split(".", 4)[3])
+    return int(found[1]) if found is not None else 0
+
+
 def intake_subjects(shard: int, lanes: Iterable[str]) -> list[str]:
     """
     Return the subjects that a shard's intake stores: of the lanes and classes that there are.
@@ -159,11 +177,16 @@ def waiting_subject(shard: int, kind: WaitKind, record_id: RecordId, domain: str
 
 @dataclass(frozen=True, slots=True)
 class ReadySubject:
-    """The content of a ready record's subject."""
+    """
+    The content of the subject of a ready record, or of a pack of so many `records`.
+
+    The domain is empty if the records of a pack have several.
+    """
 
     pool: str
     traffic_class: TrafficClass
     domain: str
+    records: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +203,10 @@ def parse(subject: str) -> ReadySubject | WaitingSubject | None:
     try:
         match subject.split("."):
             case ["pr", "i", _, kind, pool, traffic, _, domain]:
-                ready = ReadySubject(domain_of(pool), TrafficClass(traffic), domain_of(domain))
+                named = "" if domain == SEVERAL else domain_of(domain)
+                ready = ReadySubject(domain_of(pool), TrafficClass(traffic), named)
+                if (pack := _PACK.fullmatch(kind)) is not None:
+                    return replace(ready, records=int(pack[1]))
                 if kind == WaitKind.READY:
                     return ready
                 return WaitingSubject(WaitKind(kind), ready.domain, None)

@@ -60,6 +60,8 @@ class Membership:
         )
         self._remake = remake
         self._renewal = timings.renewal.total_seconds()
+        self._known_of: tuple[SessionInfo, ...] = ()
+        self._known_by_all: frozenset[str] = frozenset()  # features, as told in these sessions
         self._is_untold = False  # whether `left_open` may not be written yet
         self._tasks = BackgroundTasks(INTERNAL_ERRORS)
         self._is_kept = False
@@ -79,6 +81,14 @@ class Membership:
     def seen(self) -> tuple[SessionInfo, ...]:
         """The sessions when they were last read, at most a few seconds ago."""
         return self._all.seen
+
+    def all_know(self, feature: str) -> bool:
+        """Whether there are delivery processes, and all of them tell that they know a feature."""
+        if self._known_of is not self.seen:
+            self._known_of = self.seen
+            told = [set(each.features) for each in self.seen if each.role == "delivery"]
+            self._known_by_all = frozenset(set.intersection(*told)) if told else frozenset()
+        return feature in self._known_by_all
 
     @property
     def hears_others(self) -> bool:

@@ -151,6 +151,7 @@ def _decode(data: bytes) -> SessionInfo | None:
             awaits=int(said.get("awaits", 0)),
             memory=str(said.get("memory", "")),
             refusing=_refusing(said.get("refusing", ())),
+            features=tuple(str(each) for each in said.get("features", ())),
         )
         _check(info)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):

@@ -6,9 +6,9 @@ build stored whatever was chosen. What lies where no consumer looks would stay f
 listing nor an order can end it, and enough of it fills the storage. No release of Postroad writes
 such mail, but it is not dropped either.
 
-The delivery process that looks for pools (`spool.jetstream.consume.unserved`) looks for it. It
-reads such mail without a consumer and deletes it by its sequence, since no filter can name some of
-its subjects: a token may be `*`, or no UTF-8. It stores the held copy first. If the process is
+The delivery process that looks for pools (`consume.sweeps.unserved`) looks for it. It reads such
+mail without a consumer and deletes it by its sequence, since no filter can name some of its
+subjects: a token may be `*`, or no UTF-8. It stores the held copy first. If the process is
 killed between the two, the copy takes its own place again. The intake of a queue that an earlier
 build made denies every deletion, for good; there such mail stays, and the log says so.
 """

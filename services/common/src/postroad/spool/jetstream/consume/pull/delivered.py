@@ -6,6 +6,7 @@ from postroad.mail.valueclass import valueclass
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
 from postroad.spool.jetstream.nats.incoming import Incoming
 from postroad.spool.jetstream.publish.succession import FOLLOWS, REPLACES
+from postroad.spool.jetstream.streams.subjects import packed
 from postroad.spool.lanes.keys import Key, QueueStream
 
 _FOLLOWS, _REPLACES = FOLLOWS.encode(), REPLACES.encode()
@@ -37,6 +38,11 @@ class Delivered:
     def stored(self) -> datetime:
         """When it was stored, by the servers' clock."""
         return datetime.fromtimestamp(self.stored_at / 1e9, UTC)
+
+    @property
+    def packed(self) -> int:
+        """How many records it has if it is a pack, else 0."""
+        return packed(self.message.subject) if self.key.stream is QueueStream.INTAKE else 0
 
     @property
     def follows(self) -> Key | None:

@@ -12,6 +12,7 @@ argument.
 """
 
 import json
+import math
 from functools import lru_cache
 
 from postroad.mail.traffic import TrafficClass
@@ -20,7 +21,8 @@ from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.owners import LaneKey
 
 MAX_ACK_PENDING = 2000  # records that one consumer hands out before the first is acknowledged
-IDLE_BATCH = 16  # records that an idle lane's request asks for
+IDLE_BATCH = 16  # messages that an idle lane's request asks for
+_IDLE_PACKS = 4  # the same in an intake, where a message may have many records
 
 # Seconds a request stands. Those of a process that has died stand longer than it, and new mail that
 # the servers send to them comes again only when its lease has run out.
@@ -30,7 +32,8 @@ _HEARTBEAT = 5.0  # seconds between the server's signs of life
 _SILENCE = 2.2 * _HEARTBEAT
 LONGEST = STANDS + _SILENCE  # seconds after which nothing comes of a request
 _BUSY_BATCH = 256  # records
-_IDLE_OCTETS, _BUSY_OCTETS = 512 * 1024, 4 * 1024 * 1024
+_IDLE_OCTETS, _BUSY_OCTETS = 1024 * 1024, 4 * 1024 * 1024
+_WEIGHT = 0.3  # of the last message in the mean
 _PAUSE = 0.25  # seconds before a request is repeated that failed at once
 
 
@@ -60,8 +63,9 @@ class LanePull:
         self.traffic_class = traffic_class
         self.consumer = lane_consumer(key.pool, traffic_class, key.lane)
         self.stream = stream_name(self.kind, shard)
-        self.asked = 0  # records requested that have not come
-        self.batch = IDLE_BATCH
+        self.asked = 0  # messages requested that have not come
+        self.idle = IDLE_BATCH if traffic_class is None else _IDLE_PACKS
+        self.batch = self.idle
         self.heard = 0.0  # loop time when the server last sent something for it
         self.retry_at = 0.0
         self.made = False
@@ -70,15 +74,17 @@ class LanePull:
         self.made_at = 0
         self.being_made = False
         self.single = False  # the next record is larger than a request allows
+        self.in_each = 1.0  # records of a message lately, as several may be in a pack
 
     @property
     def name(self) -> tuple[str, str]:
         """The stream and the consumer, as in the acknowledgement subjects of its records."""
         return (self.stream, self.consumer)
 
-    def arrived(self, now: float) -> None:
-        """Record that one has come."""
+    def arrived(self, now: float, records: int = 1) -> None:
+        """Record that a message has come, with so many records."""
         self.heard = now
+        self.in_each += _WEIGHT * (records - self.in_each)
         self.asked = max(0, self.asked - 1)
         self.single = False
         if self.asked == 0:
@@ -96,7 +102,7 @@ class LanePull:
             return
         self.asked = max(0, self.asked - unused)
         if unused:
-            self.batch = max(IDLE_BATCH, came)
+            self.batch = max(self.idle, came)
 
     def filled(self, unused: int, requested: int, now: float) -> None:
         """End a request whose octets were too few for the next record; that one may come alone."""
@@ -119,20 +125,24 @@ class LanePull:
         return self.asked <= self.batch // 2
 
     def wants(self, room: int, now: float) -> int:
-        """Return how many records to request now; 0 while enough are requested."""
+        """
+        Return how many messages to request now; 0 while enough are requested.
+
+        There is `room` for so many records. What comes beyond is in hand, too, and waits.
+        """
         if now < self.retry_at:
             return 0
         if self.asked and now - self.heard > _SILENCE:
             # The request is lost: its server has gone, and the consumer may have lost its state.
             self.asked, self.made = 0, False
-        return min(self.batch - self.asked, room) if self.low else 0
+        return min(self.batch - self.asked, math.ceil(room / self.in_each)) if self.low else 0
 
     def request(self, count: int) -> bytes:
         """Return the body of a pull request for records that `asked` counts already."""
         if self.single:
             return _request(1, None)
-        octets = _BUSY_OCTETS if count > IDLE_BATCH else _IDLE_OCTETS
-        return _request(count, octets, busy=self.asked > IDLE_BATCH)
+        octets = _BUSY_OCTETS if count > self.idle else _IDLE_OCTETS
+        return _request(count, octets, busy=self.asked > self.idle)
 
 
 @lru_cache(maxsize=2 * _BUSY_BATCH)

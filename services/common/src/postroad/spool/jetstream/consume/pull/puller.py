@@ -18,12 +18,12 @@ from postroad.spool.errors import SpoolUnavailable
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.pull.inboxes import Inbox, Inboxes
 from postroad.spool.jetstream.consume.pull.lane_consumer import make_consumer
-from postroad.spool.jetstream.consume.pull.lane_pull import IDLE_BATCH, LINES, STANDS, LanePull
+from postroad.spool.jetstream.consume.pull.lane_pull import LINES, STANDS, LanePull
 from postroad.spool.jetstream.consume.pull.open_requests import OpenRequest, OpenRequests
 from postroad.spool.jetstream.nats.connection import NatsLink
 from postroad.spool.jetstream.nats.incoming import Incoming
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.streams.subjects import named_consumer, named_stream
+from postroad.spool.jetstream.streams.subjects import named_consumer, named_stream, packed
 from postroad.spool.lanes.keys import Key
 from postroad.spool.lanes.owners import LaneKey
 from postroad.spool.metrics import INTERNAL_ERRORS, REDELIVERIES
@@ -102,7 +102,8 @@ class Puller:
 
     def coming(self, key: LaneKey) -> int:
         """Return how many records of a lane were requested, without those of idle requests."""
-        return sum(max(0, pull.asked - IDLE_BATCH) for pull in self._lanes.get(key, ()))
+        pulls = self._lanes.get(key, ())
+        return sum(int(max(0, pull.asked - pull.idle) * pull.in_each) for pull in pulls)
 
     async def remove(self, key: LaneKey) -> None:
         """Take no more of a lane. What its requests still bring has to be given back."""
@@ -233,7 +234,7 @@ class Puller:
             pull = self._foreign(tokens[base], tokens[base + 1])
         else:
             self._open.arrived(pull)
-            pull.arrived(now)
+            pull.arrived(now, max(1, packed(message.subject)))
             if pull.low:
                 self._low[pull] = None
         deliveries = int(tokens[base + 2])

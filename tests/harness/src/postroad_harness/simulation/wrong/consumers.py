@@ -24,8 +24,8 @@ from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLe
 from postroad.spool.jetstream.consume.leases import Leases
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling
-from postroad.spool.jetstream.consume.unserved import Unserved
-from postroad.spool.jetstream.in_flight import InFlightEntry
+from postroad.spool.jetstream.consume.sweeps.unserved import Unserved
+from postroad.spool.jetstream.in_flight import LeasedMessage
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.lanes.keys import Key
 from postroad.spool.lanes.owners import LaneKey
@@ -69,13 +69,13 @@ class LeavesWhatIsSettled(WatchedConsumer):
 
 
 class _Credulous(Leases[JetStreamLeasedRecord]):
-    async def _extend(self, entry: InFlightEntry[JetStreamLeasedRecord]) -> None:
+    async def _extend(self, lease: LeasedMessage) -> None:
         sent = asyncio.get_running_loop().time()
         try:
-            await self._requests.send(entry.reply, b"+WPI", timeout=ACK_TIMEOUT)
+            await self._requests.send(lease.reply, b"+WPI", timeout=ACK_TIMEOUT)
         except SpoolError:
             return
-        self._hand.confirm(entry.key, sent)
+        self._hand.confirm(lease.key, sent)
 
 
 class BelievesEveryAnswer(WatchedConsumer):
@@ -131,9 +131,9 @@ class MakesNoRoom(WatchedConsumer):
 class _Trusting(Arrivals):
     def deliver(self, delivered: Delivered) -> None:
         super().deliver(delivered)
-        entry = self._hand.get(delivered.key)
-        if entry is not None:
-            entry.confirmed = asyncio.get_running_loop().time()
+        lease = self._hand.lease(delivered.key)
+        if lease is not None:
+            lease.confirmed = asyncio.get_running_loop().time()
 
 
 class TrustsArrival(WatchedConsumer):
