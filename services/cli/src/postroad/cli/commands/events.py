@@ -160,7 +160,7 @@ async def _followed(
                 raise
             if not failures:
                 patient_until = loop.time() + _AWAY.total_seconds()
-                typer.echo(f"postroad: {error}; waiting for it", err=True)
+                typer.echo(visible(f"postroad: {error}; waiting for it"), err=True)
             failures += 1
         await asyncio.sleep(_BACKOFF.seconds(failures, random))
 
@@ -200,8 +200,7 @@ def line(event: Event) -> Text:
     """Return an event as a line for people."""
     text = Text(f"{stamp(event.at)}  ")
     text.append(f"{event.type.word:<13}", style=_STYLES.get(event.type, ""))
-    text.append(f"  {event.queue_id or '-'}  ")
-    text.append(visible(_story(event)))
+    text.append(visible(f"  {event.queue_id or '-'}  {_story(event)}"))
     return text
 
 

@@ -95,7 +95,7 @@ def status(cluster: Where, form: FormOption = None, as_json: JsonFlag = False) -
     if as_json or form is Form.JSON:
         print_json(_summary(glance))
     else:
-        _print(glance, wide=form is Form.WIDE)
+        print_glance(glance, wide=form is Form.WIDE)
 
 
 async def _look(cluster: Where) -> Glance:
@@ -160,13 +160,14 @@ async def _last_reply(spool: Spool, mail: DomainMail) -> str:
     return ""
 
 
-def _print(glance: Glance, *, wide: bool) -> None:
+def print_glance(glance: Glance, *, wide: bool) -> None:
+    """Print everything for people; processes have written a part of it, so it is made visible."""
     now, refusal = glance.now, glance.refusal
     accepting = "accepting mail" if refusal is None else f"refusing mail: {refusal}"
     totals = ", ".join(f"{state} {glance.total(kind)}" for kind, state in STATES.items())
-    print(f"queue: {accepting}; {totals}")
+    print(visible(f"queue: {accepting}; {totals}"))
     for stream, why in glance.refusing.items():
-        print(f"{stream} takes no mail: {visible(why)}; new mail goes to other shards")
+        print(visible(f"{stream} takes no mail: {why}; new mail goes to other shards"))
     print()
     rows = [
         (each.process, each.role, each.pool, _configuration(each), ago(each.started, now))

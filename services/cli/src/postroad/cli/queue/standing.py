@@ -114,10 +114,10 @@ def cancel(
     if as_json:
         print_json({"order_id": order.order_id, "action": order.action, "cancelled": True})
     else:
-        meant = visible(describe(order.selection))
+        meant = visible(f"{order.action} {describe(order.selection)}")
         suspension = order.action == "suspend"
         rest = "waits is tried now" if suspension else "it has changed already stays as it is"
-        typer.echo(f"Cancelled: {order.action} {meant}. What {rest}.")
+        typer.echo(f"Cancelled: {meant}. What {rest}.")
 
 
 async def _cancel(text: str, cluster: Where) -> Order:
