@@ -159,6 +159,13 @@ def may_reach(policy: Object, address: str) -> bool:
         ("default", "169.254.169.254", False, False),
         ("default", "fd00:ec2::254", False, False),
         ("default", "fe80::1", False, False),
+        ("default", "0.0.0.0", False, False),
+        ("default", "::", False, False),
+        ("default", "::127.0.0.1", False, False),
+        ("default", "::ffff:0:a9fe:a9fe", False, False),
+        ("default", "64:ff9b:1::7f00:1", False, False),
+        ("default", "192.0.0.192", False, False),
+        ("default", "168.63.129.16", False, False),
         ("walled", "8.8.8.8", True, True),
         ("walled", "10.43.0.1", False, True),  # the API server
         ("walled", "fd42::1", False, True),

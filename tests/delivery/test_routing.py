@@ -136,6 +136,7 @@ def test_mail_is_sent_to_public_addresses_unless_told_otherwise(address: str, pu
 
 
 METADATA = "169.254.0.0/16"
+LOOPBACK = ["127.0.0.0/8", "::1/128"]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +153,18 @@ METADATA = "169.254.0.0/16"
         ("64:ff9b::0a60:0304", ["10.96.0.0/12"], ["10.96.3.4/32"], True),
         ("fd00:ec2::254", ["fd00:ec2::/32"], [], False),
         ("8.8.8.8", ["8.8.8.0/24"], [], False),
+        # The kernel connects to loopback.
+        ("0.0.0.0", LOOPBACK, [], False),
+        ("0.1.2.3", LOOPBACK, [], False),
+        ("::", LOOPBACK, [], False),
+        ("::ffff:0.0.0.0", LOOPBACK, [], False),
+        ("64:ff9b::", LOOPBACK, [], False),
+        ("2002::1", LOOPBACK, [], False),
+        ("0.0.0.0", [METADATA], [], True),
+        ("::", ["127.0.0.0/8"], [], True),
+        ("0.0.0.0", LOOPBACK, ["127.0.0.0/8"], True),
+        ("1.0.0.0", LOOPBACK, [], True),
+        ("::2", LOOPBACK, [], True),
     ],
 )
 def test_to_a_denied_network_nothing_is_sent_however_its_address_is_written(

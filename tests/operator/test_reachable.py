@@ -152,7 +152,7 @@ async def test_nothing_is_asked_of_a_host_on_a_denied_network() -> None:
     port = server.sockets[0].getsockname()[1]
     walls = DeniedNetworks((ip_network("127.0.0.0/8"),))
     async with server:
-        for host in ("127.0.0.1", "localhost"):
+        for host in ("127.0.0.1", "localhost", "0.0.0.0"):  # the last leads to the first
             way = EgressPath("relay:x/r", (Smarthost(host, port),))
             found = await try_relay(Relay(KEY, ("*",), way), walls=walls)
             assert (found.status, found.reason) == (Truth.FALSE, "NotAllowed")

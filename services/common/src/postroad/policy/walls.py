@@ -3,6 +3,9 @@ Networks to which no mail is sent, whoever names the host: the administrator's w
 
 A Relay or Domain names hosts, and a connection to them begins in the relay's network: who may write
 a Relay could reach what only the relay's pods can reach, such as the metadata service of a cloud.
+
+A kernel takes a connection to an address of "this host" (RFC 1122 §3.2.1.3), such as 0.0.0.0, for
+one to itself. So that address is denied wherever loopback is.
 """
 
 import ipaddress
@@ -11,6 +14,11 @@ from dataclasses import dataclass
 from postroad.mail.ip_address import Network
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1; 64:ff9b:1::/48 is local (RFC 8215)
+# Addresses of "this host", and the address to which a connection to them goes.
+_THIS_HOST = (
+    (ipaddress.ip_network("0.0.0.0/8"), ipaddress.ip_address("127.0.0.1")),
+    (ipaddress.ip_network("::/128"), ipaddress.ip_address("::1")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,7 @@ class DeniedNetworks:
         every = [address]
         if isinstance(address, ipaddress.IPv6Address) and (inside := v4_inside(address)):
             every.append(inside)
+        every += [loopback for one in every for network, loopback in _THIS_HOST if one in network]
         return all(self._admits(each) for each in every)
 
     def _admits(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
