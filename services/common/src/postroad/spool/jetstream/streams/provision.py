@@ -37,10 +37,15 @@ LAYOUT_KEY = "meta"
 CAPACITY_KEY = "capacity"
 EVENTS_STREAM = "POSTROAD_EVENTS"
 
-_DUPLICATE_WINDOW = timedelta(minutes=5).total_seconds()
+# The servers keep each id in memory for so long, whoever chose it: up to 64 KB each (decision 293).
+_QUEUE_REPEATS = timedelta(minutes=5).total_seconds()  # ingress cannot write there
+_REPEATS = timedelta(minutes=2).total_seconds()  # new mail is repeated for a minute
+_CHUNK_REPEATS = timedelta(minutes=1).total_seconds()  # a chunk is repeated for half a minute
+_NO_REPEATS = timedelta(milliseconds=100).total_seconds()  # the least that the server takes
 _EVENTS_AGE = timedelta(days=7).total_seconds()
 _EVENTS_SIZE = 1024**3  # octets, and never more than a tenth of the storage
 _QUOTAS_SIZE = 256 * 1024**2  # octets, and never more than a twentieth of the storage
+_QUOTAS_VALUE = 8192  # octets with headers, of which a count has some 200
 _QUOTAS_AGE = timedelta(days=32).total_seconds()  # the longest window of a Quota is 31 days
 # Ingress writes nothing else into the servers' memory. A session has some 600 octets, and is
 # written again every three seconds.
@@ -195,7 +200,7 @@ def _intake(shard: int, layout: Layout) -> StreamConfig:
         storage=StorageType.FILE,
         discard=DiscardPolicy.OLD,
         num_replicas=layout.replicas,
-        duplicate_window=_DUPLICATE_WINDOW,
+        duplicate_window=_REPEATS,
         allow_direct=True,
         allow_atomic=True,
         allow_msg_ttl=False,
@@ -214,7 +219,7 @@ def _queue(shard: int, replicas: int) -> StreamConfig:
         storage=StorageType.FILE,
         discard=DiscardPolicy.OLD,
         num_replicas=replicas,
-        duplicate_window=_DUPLICATE_WINDOW,
+        duplicate_window=_QUEUE_REPEATS,
         allow_direct=True,
         allow_atomic=True,
         allow_msg_ttl=True,
@@ -235,7 +240,7 @@ def _bodies(shard: int, replicas: int) -> StreamConfig:
         num_replicas=replicas,
         max_msgs_per_subject=1,
         max_msg_size=CHUNK + _HEADERS,  # delivery has a chunk of each message in memory
-        duplicate_window=_DUPLICATE_WINDOW,
+        duplicate_window=_CHUNK_REPEATS,
         allow_direct=True,
         allow_msg_ttl=True,
         allow_msg_schedules=False,
@@ -255,7 +260,7 @@ def _events(replicas: int, capacity: int) -> StreamConfig:
         num_replicas=replicas,
         max_age=_EVENTS_AGE,
         max_bytes=size,
-        duplicate_window=_DUPLICATE_WINDOW,
+        duplicate_window=_REPEATS,
         allow_direct=True,
     )
 
@@ -263,7 +268,12 @@ def _events(replicas: int, capacity: int) -> StreamConfig:
 def _quotas(replicas: int, capacity: int) -> StreamConfig:
     # Ingress writes here what it likes, also without an end, and no command removes it.
     size = min(_QUOTAS_SIZE, capacity // 20) if capacity else _QUOTAS_SIZE // 4
-    return replace(_bucket(QUOTAS, replicas), max_bytes=size, max_age=_QUOTAS_AGE)
+    return replace(
+        _bucket(QUOTAS, replicas),
+        max_bytes=size,
+        max_age=_QUOTAS_AGE,
+        max_msg_size=_QUOTAS_VALUE,
+    )
 
 
 def _presence(replicas: int, storage: StorageType) -> StreamConfig:
@@ -277,7 +287,6 @@ def _ingress_sessions(replicas: int, storage: StorageType) -> StreamConfig:
         subjects=[f"$KV.{PRESENCE}.session.ingress.*"],
         max_bytes=_INGRESS_SESSIONS_SIZE,
         max_age=_INGRESS_SESSIONS_AGE,
-        duplicate_window=_INGRESS_SESSIONS_AGE,  # it may not be longer
     )
 
 
@@ -289,7 +298,7 @@ def _bucket(name: str, replicas: int, storage: StorageType = StorageType.FILE) -
         discard=DiscardPolicy.NEW,
         num_replicas=replicas,
         max_msgs_per_subject=1,
-        duplicate_window=_DUPLICATE_WINDOW,
+        duplicate_window=_NO_REPEATS,  # keys are written by revision, without ids
         allow_direct=True,
         # A configuration is published in batches: thousands of entries with few fsyncs.
         allow_atomic=True if name == CONFIG else None,
