@@ -13,7 +13,7 @@ from postroad.spool.event import Event
 from postroad.spool.jetstream.cluster.ended import ENDS, without_ended
 from postroad.spool.record import QueueRecord, RecipientState
 
-_WRITTEN_AFTER = 0.1  # seconds
+_WRITTEN_AFTER, _AT_ONCE = 0.1, 0.01  # seconds
 
 
 class History:
@@ -23,9 +23,10 @@ class History:
         self._events = events
         self._on_ended = on_ended
 
-    def add(self, event: Event) -> None:
+    def add(self, event: Event, *, at_once: bool = False) -> None:
         """Write an event soon, unless the process dies before."""
-        asyncio.get_running_loop().call_later(_WRITTEN_AFTER, self._write, event)
+        after = _AT_ONCE if at_once else _WRITTEN_AFTER
+        asyncio.get_running_loop().call_later(after, self._write, event)
 
     def _write(self, event: Event) -> None:
         self._events.add(event)

@@ -1,7 +1,8 @@
 """
 The history of mail on the stream `POSTROAD_EVENTS`: written in batches, read in pages.
 
-Events are written after 100 ms, or when 64 are waiting. Then one message for each type is
+Events are written after 100 ms, or when 64 are waiting; those that tell what has ended of an open
+pack, after 10 ms. Then one message for each type is
 published, so that a reader of one type receives only that. A round of messages must be acknowledged
 before the next one, so events keep their order, and rounds grow with the load. While the queue is
 unavailable, a round is repeated with the same message ids, and events wait up to a limit; beyond it
@@ -32,6 +33,7 @@ STREAM = "POSTROAD_EVENTS"
 SUBJECT = "pr.e."
 
 _WAITS_AT_MOST = timedelta(milliseconds=100)
+_AT_ONCE = timedelta(milliseconds=10)
 _TOGETHER = 64
 _ROUND = 1024  # events in one round of messages, some 300 KB
 _HELD_AT_MOST = 20_000  # some 10 MB, while the queue is unavailable
@@ -73,8 +75,12 @@ class JetStreamEvents:
         self._progress = asyncio.Event()
         self.dropped = 0
 
-    def add(self, event: Event) -> None:
-        """Write an event soon; never waits or fails; counts events that it drops."""
+    def add(self, event: Event, *, at_once: bool = False) -> None:
+        """
+        Write an event soon; never waits or fails; counts events that it drops.
+
+        With `at_once` it is written in ten milliseconds, as nothing else tells what it says.
+        """
         full = len(self._waiting) >= _HELD_AT_MOST or self._recipients >= _RECIPIENTS_AT_MOST
         if self._closed or full:
             self._drop(1, "too many wait")
@@ -86,9 +92,17 @@ class JetStreamEvents:
             self._writing = self._tasks.keep(self._write)
         if len(self._waiting) >= _TOGETHER:
             self._due.set()
-        elif self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(_WAITS_AT_MOST.total_seconds(), self._due.set)
+        else:
+            self._set_timer(_AT_ONCE if at_once else _WAITS_AT_MOST)
+
+    def _set_timer(self, within: timedelta) -> None:
+        loop = asyncio.get_running_loop()
+        when = loop.time() + within.total_seconds()
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(when, self._due.set)
 
     async def written(self) -> None:
         """Wait until the events so far are written; SpoolUnavailable after some seconds."""

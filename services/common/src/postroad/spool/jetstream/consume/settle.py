@@ -146,9 +146,11 @@ class Settling:
 
     def _finish(self, key: Key, events: Sequence[Event]) -> None:
         """Note that a record has ended. If others of its pack were given back, that goes back."""
+        entry = self._hand.get(key)
         returned = self._hand.finish(key)
+        is_open = entry is not None and bool(entry.lease.left)
         for event in events:
-            self._events.add(event)
+            self._events.add(event, at_once=is_open)
         if returned is not None:
             self.return_pack(returned)
 
