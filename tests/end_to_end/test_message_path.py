@@ -30,7 +30,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "flow.md"
 ROW = re.compile(r"^\| \d+\. [^|]*\| (`[^|]*`) \|$", re.M)
 OURS = "/src/postroad/"
 # The wire to the queue, what looks on, and the next hop, which runs here too.
-BESIDE = ("spool.jetstream.nats.", "telemetry.", "testing.")
+# A request for more is made with every other message of a lane and shard.
+INBOXES = "spool.jetstream.consume.pull.inboxes"
+BESIDE = ("spool.jetstream.nats.", INBOXES, "telemetry.", "testing.")
 MANIFESTS = """\
 apiVersion: postroad.dev/v1alpha1
 kind: Relay

@@ -200,7 +200,8 @@ def _configuration(session: SessionInfo) -> str:
 def _domain_cells(mail: DomainMail, now: datetime) -> tuple[str, ...]:
     oldest = short(now - mail.oldest) if mail.oldest is not None else ""
     numbers = [str(mail.of(kind)) for kind in STATES]
-    return (mail.domain, *numbers, oldest, mail.last_reply)
+    # Mail that was just stored together with that for other domains, and not tried yet.
+    return (mail.domain or "(several)", *numbers, oldest, mail.last_reply)
 
 
 def _summary(glance: Glance) -> dict[str, object]:
