@@ -39,7 +39,7 @@ def test_a_seed_plays_the_same_in_another_process() -> None:
     ("mistake", "first", "within"),
     [
         (wrong.AcknowledgesFirst, 0, 100),
-        (wrong.BelievesEveryAnswer, 150, 100),
+        (wrong.BelievesEveryAnswer, 250, 100),
         (wrong.MakesNoRoom, 0, 60),
         (wrong.ForgetsLeases, 0, 100),
     ],
