@@ -12,6 +12,7 @@ from postroad.spool.errors import PublishRefused, SpoolError, SpoolFull, SpoolUn
 from postroad.spool.jetstream.publish.committer import Committer
 from postroad.spool.jetstream.publish.publisher import PackLine
 from postroad.spool.record import QueueRecord
+from postroad.spool.wire.pack import PACK_OCTETS
 from postroad.testing.patience import patient
 from postroad.testing.queue.queued_mail import SECOND, record
 
@@ -22,6 +23,8 @@ KIB = 1024
 
 class Servers:
     """Stand for the servers: each write waits for its answer, and is repeated until then."""
+
+    pack_octets = PACK_OCTETS
 
     def __init__(self) -> None:
         self.writes: list[str] = []  # the names in each

@@ -14,7 +14,7 @@ import pytest
 
 from postroad.mail.traffic import TrafficClass
 from postroad.spool.ids import shard_of
-from postroad.spool.interface import Deferred, LeasedRecord, RecordConsumer
+from postroad.spool.interface import Deferred, LeasedRecord, Put, Ready, RecordConsumer
 from postroad.spool.jetstream import spool as queue
 from postroad.spool.jetstream.nats.direct_get import Link
 from postroad.spool.jetstream.opening import connect, provision
@@ -24,7 +24,7 @@ from postroad.spool.lanes.layout import SINGLE_MACHINE
 from postroad.spool.selection import Selection, WaitKind
 from postroad.testing.patience import patient
 from postroad.testing.queue.nats_server import NatsServer
-from postroad.testing.queue.queued_mail import SECOND, first, kinds, now, put, take
+from postroad.testing.queue.queued_mail import SECOND, first, kinds, now, put, record, take
 from postroad_harness.setups.spool.packing import (
     INTAKE,
     Taking,
@@ -138,6 +138,25 @@ async def test_mail_to_several_domains_is_stored_together_with_other_mail(
     await taking.settle_all()
     assert await stored(link) == 0
     await taking.end()
+
+
+async def test_a_message_of_several_pools_is_stored_for_each_of_them(
+    spool: JetStreamSpool, ingress: JetStreamSpool
+) -> None:
+    """Both are in one lane; a pack has the pool in its subject, and so mail of one pool only."""
+    await until_seen(ingress)
+    one, other = of_one_lane(ingress, 2)
+
+    def compose(queue_id: str) -> list[Put]:
+        bulk = record(queue_id, other, 1, pool="bulk")
+        return [Put(record(queue_id, one, 0), Ready()), Put(bulk, Ready())]
+
+    for _ in range(3):
+        queue_id = ingress.new_queue_id(now())
+        await ingress.accept(queue_id, compose, timeout=5 * SECOND)
+    ready = Selection(kinds=frozenset({WaitKind.READY}))
+    found = sorted([each.record.pool async for each in spool.waiting.list(ready)])
+    assert found == ["bulk"] * 3 + ["default"] * 3
 
 
 async def test_a_message_of_several_lanes_is_accepted_as_a_whole(

@@ -19,7 +19,7 @@ from postroad.spool.errors import SpoolError, SpoolUnavailable
 from postroad.spool.jetstream.publish.publisher import LONGEST, PackLine, Publisher
 from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.spool.record import QueueRecord
-from postroad.spool.wire.pack import MOST, PACK_OCTETS, packed_size
+from postroad.spool.wire.pack import MOST, packed_size
 
 _IN_DOUBT = 0.25  # seconds without an answer, after which mail that comes need not wait for it
 
@@ -89,7 +89,7 @@ class Committer:
         there.due = False
         if there.waiting and not there.under_way:
             there.under_way += 1
-            self._commits.spawn(self._write(line, there, _next_pack(there.waiting)))
+            self._commits.spawn(self._write(line, there, self._next_pack(there.waiting)))
 
     async def _write(self, line: PackLine, there: _Line, messages: Sequence[_Message]) -> None:
         loop = asyncio.get_running_loop()
@@ -119,6 +119,20 @@ class Committer:
             if not doubted:
                 self._over(line, there)
 
+    def _next_pack(self, waiting: list[_Message]) -> list[_Message]:
+        """Take out of what waits as much as one pack takes, the first in any case."""
+        taken: list[_Message] = []
+        limit = self._publisher.pack_octets
+        octets = count = 0
+        for message in waiting:
+            octets += message.octets
+            count += len(message.records)
+            if taken and (octets > limit or count > MOST):
+                break
+            taken.append(message)
+        del waiting[: len(taken)]
+        return taken
+
     def _over(self, line: PackLine, there: _Line) -> None:
         there.under_way -= 1
         if there.waiting:
@@ -135,17 +149,3 @@ def _fail(messages: Sequence[_Message], error: SpoolError) -> None:
     for message in messages:
         if not message.stored.done():
             message.stored.set_exception(error)
-
-
-def _next_pack(waiting: list[_Message]) -> list[_Message]:
-    """Take out of what waits as much as one pack takes, the first in any case."""
-    taken: list[_Message] = []
-    octets = count = 0
-    for message in waiting:
-        octets += message.octets
-        count += len(message.records)
-        if taken and (octets > PACK_OCTETS or count > MOST):
-            break
-        taken.append(message)
-    del waiting[: len(taken)]
-    return taken

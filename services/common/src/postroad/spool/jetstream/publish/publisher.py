@@ -58,6 +58,7 @@ MAX_BATCH = 1000  # messages, a limit of the server
 
 _TRY_TIMEOUT = 3.0  # seconds for one answer
 _BACKOFF = Backoff(timedelta(seconds=0.05), timedelta(seconds=0.25))
+_AROUND_PACK = 4096  # octets, at most
 _HEADROOM = 512  # octets of headers besides their values: names, and the headers of a claim
 
 
@@ -98,15 +99,24 @@ class Publisher:
 
         Bodies apart from their records end with them, and mail that has to wait is moved at once.
         """
-        first = puts[0].record
-        lanes = {lane_of(put.record, self._layout.lanes) for put in puts}
-        if len(lanes) != 1 or not all(map(_is_packable, puts)):
+        lines = {self._line(put.record, shard) for put in puts}
+        if len(lines) != 1 or not all(map(_is_packable, puts)):
             return None
-        line = PackLine(shard, first.pool, first.traffic_class, lanes.pop())
         encoded = [self._payload(put.record, _HEADROOM) for put in puts]
-        if len(puts) > 1 and (len(puts) > MOST or sum(map(packed_size, encoded)) > PACK_OCTETS):
+        octets = sum(map(packed_size, encoded))
+        if len(puts) > 1 and (len(puts) > MOST or octets > self.pack_octets):
             return None
-        return line, encoded
+        return lines.pop(), encoded
+
+    def _line(self, record: QueueRecord, shard: int) -> PackLine:
+        lane = lane_of(record, self._layout.lanes)
+        return PackLine(shard, record.pool, record.traffic_class, lane)
+
+    @property
+    def pack_octets(self) -> int:
+        """How many octets a pack of several records may have."""
+        limit = self._link.client.max_payload or PACK_OCTETS
+        return min(PACK_OCTETS, limit - _AROUND_PACK)
 
     async def accept_pack(
         self, line: PackLine, records: Sequence[tuple[QueueRecord, bytes]], *, timeout: timedelta
