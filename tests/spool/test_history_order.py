@@ -40,7 +40,7 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Requests, "begin", lossy)
     monkeypatch.setattr(Succession, "end", unanswered)
-    monkeypatch.setattr(JetStreamEvents, "add", lambda *_: happened.append("told"))
+    monkeypatch.setattr(JetStreamEvents, "add", lambda *_, **__: happened.append("told"))
     return happened
 
 
