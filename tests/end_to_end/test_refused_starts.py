@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,10 +13,12 @@ import pytest
 from nats.js.api import StreamConfig
 
 from postroad.cli.standalone.example import write_example
-from postroad.testing.children import ChildProcess, dies_with_us, run, started
+from postroad.testing.children import ChildProcess, run, running_python, started
 from postroad.testing.patience import patient
 from postroad.testing.processes.relay import FREE_PORTS, RunningRelay
 from postroad.testing.queue.nats_server import NatsServer
+
+QUIET = {**os.environ, "POSTROAD_LOG_LEVEL": "error"}
 
 pytestmark = pytest.mark.nats
 
@@ -57,32 +58,16 @@ async def run_limited_up(limit: str, most: int, *flags: str) -> tuple[int | None
 async def limited_up(limit: str, soft: int, hard: int, *flags: str) -> AsyncIterator[ChildProcess]:
     first = f"import resource; resource.setrlimit(resource.RLIMIT_{limit}, ({soft}, {hard}))"
     program = f"{first}; from postroad.cli.__main__ import main; main()"
-    async with running("-IBc", program, "up", *FREE_PORTS, *flags) as process:
+    words = ("-IBc", program, "up", *FREE_PORTS, *flags)
+    async with running_python(*words, environment=QUIET) as process:
         yield process
 
 
 async def run_program(*words: str) -> tuple[int | None, str, str]:
     """Run Python with these words to its end; return exit code, output, error output."""
-    async with running(*words) as process:
+    async with running_python(*words, environment=QUIET) as process:
         out, err = await asyncio.wait_for(process.communicate(), patient(30))
     return process.returncode, out.decode(), err.decode()
-
-
-@asynccontextmanager
-async def running(*words: str) -> AsyncIterator[ChildProcess]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, *words),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "POSTROAD_LOG_LEVEL": "error"},
-        preexec_fn=dies_with_us(),
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 async def test_a_second_up_on_the_same_folder_is_refused(start_relay: StartRelay) -> None:

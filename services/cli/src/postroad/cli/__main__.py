@@ -15,7 +15,6 @@ from postroad.process.machine.standard_streams import prepare_streams
 
 # EBADF: standard output was closed (`>&-`).
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
-_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 def main() -> None:
@@ -31,7 +30,7 @@ def _run() -> None:
     from postroad.cli.app import app
     from postroad.cli.errors import CommandError
     from postroad.mail.visible import visible_lines
-    from postroad.process.errors import NO_DESCRIPTORS, StartupError
+    from postroad.process.errors import NO_DESCRIPTORS, StartupError, lacks_descriptors
 
     try:
         _run_and_flush(app)  # Typer reports wrong usage itself and exits with 2
@@ -44,7 +43,7 @@ def _run() -> None:
         _print_no_more()
         sys.exit(0)
     except OSError as error:
-        if error.errno in _NO_DESCRIPTORS:
+        if lacks_descriptors(error):
             _end(f"postroad: {NO_DESCRIPTORS}", 1)
         if error.errno not in _CANNOT_WRITE:
             raise

@@ -17,7 +17,6 @@ a second signal n forced the end. A failed start prints one line on standard err
 import argparse
 import asyncio
 import contextlib
-import errno
 import gc
 import os
 import resource
@@ -31,7 +30,7 @@ from typing import Any, NoReturn, TypeVar
 
 import uvloop
 
-from postroad.process.errors import NO_DESCRIPTORS, SettingsError, StartupError
+from postroad.process.errors import NO_DESCRIPTORS, SettingsError, StartupError, lacks_descriptors
 from postroad.process.health import HealthServer
 from postroad.process.lifecycle import Process
 from postroad.process.machine.standard_streams import prepare_streams
@@ -188,7 +187,7 @@ def _complain(name: str, sentence: str, code: int) -> int:
 def _sentence(error: Exception) -> str:
     if isinstance(error, StartupError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+    if lacks_descriptors(error):
         return f"cannot start: {NO_DESCRIPTORS}"
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"cannot start: {error.filename}: {error.strerror}"

@@ -1,10 +1,16 @@
 """Errors that keep a process from running, with texts for the person who starts it."""
 
-# For EMFILE and ENFILE: the limit of a process, and that of the whole machine.
+import errno
+
 NO_DESCRIPTORS = (
     "no file descriptors are left; raise the limit of open files"
     " (ulimit -Hn, LimitNOFILE; fs.file-max for the whole machine)"
 )
+
+
+def lacks_descriptors(error: BaseException) -> bool:
+    """Whether a limit of open files is reached: of the process, or of the whole machine."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 class SettingsError(Exception):

@@ -1,6 +1,6 @@
 """The settings of the queue, and how a process of the data plane opens it, as its first part."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -90,8 +90,7 @@ async def open_queue(
     `packs` says whether new mail may be stored together.
     """
     nats = settings.nats
-    options = spool_options(process, nats, role=role, pool=settings.pool)
-    options = replace(options, packs=packs)
+    options = spool_options(process, nats, role=role, pool=settings.pool, packs=packs)
     try:
         spool = await connect(options)
     except SpoolError as error:
@@ -105,7 +104,12 @@ async def open_queue(
 
 
 def spool_options(
-    process: Process, nats: NatsSettings, *, role: str, pool: str = "default"
+    process: Process,
+    nats: NatsSettings,
+    *,
+    role: str,
+    pool: str = "default",
+    packs: bool = True,
 ) -> SpoolOptions:
     """Return the options with which a process connects to the queue."""
     return SpoolOptions(
@@ -119,5 +123,6 @@ def spool_options(
         role=role,
         process=process.name,
         pool=pool,
+        packs=packs,
         patience=nats.patience,
     )

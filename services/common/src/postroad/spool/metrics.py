@@ -22,7 +22,7 @@ PUBLISH_SECONDS = _GROUP.histogram(
 PUBLISH_RECORDS = _GROUP.histogram(
     "postroad_queue_publish_records",
     "Records in one publish, which stores all or none. A message has one record for each"
-    " destination domain.",
+    " destination domain, and mail that comes at the same time is stored together.",
     buckets=_RECORDS,
 )
 PUBLISH_FAILURES = _GROUP.counter(

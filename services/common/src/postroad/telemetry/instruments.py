@@ -7,6 +7,7 @@ which makes some fifty calls a message. Threads may update them as well.
 """
 
 import time
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from itertools import accumulate
 from typing import Self
 
 
-class _Instrument:
+class _Instrument(ABC):
     """One series; or, with labels, a family of series, which holds no number itself."""
 
     def __init__(self, label_names: Sequence[str] = ()) -> None:
@@ -23,8 +24,9 @@ class _Instrument:
         if not label_names:
             self._begin()
 
+    @abstractmethod
     def _begin(self) -> None:
-        raise NotImplementedError
+        """Set the number of a new series to its first value."""
 
     def _alike(self) -> Self:
         return type(self)()

@@ -28,8 +28,18 @@ async def started(
     *words: str, environment: Mapping[str, str] | None = None, python: str = sys.executable
 ) -> AsyncIterator[ChildProcess]:
     """Run a `postroad` command with pipes for its input and output."""
+    command = ("-Im", "postroad.cli", *words)
+    async with running_python(*command, environment=environment, python=python) as process:
+        yield process
+
+
+@asynccontextmanager
+async def running_python(
+    *words: str, environment: Mapping[str, str] | None = None, python: str = sys.executable
+) -> AsyncIterator[ChildProcess]:
+    """Run Python with these words, and pipes for its input and output; kill it in the end."""
     process = await asyncio.create_subprocess_exec(
-        *(python, "-Im", "postroad.cli", *words),
+        *(python, *words),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

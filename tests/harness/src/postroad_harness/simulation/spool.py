@@ -203,13 +203,7 @@ class SimulatedSpool(MemorySpool):
         puts = compose(queue_id)
         self.on_accept(queue_id)
         shard = shard_of(queue_id)
-        packable = self._publisher.packable(puts, shard)
-        if packable is None:
-            sequence = await self._publisher.accept(puts, shard=shard, timeout=timeout)
-        else:
-            line, encoded = packable
-            records = [(put.record, each) for put, each in zip(puts, encoded, strict=True)]
-            sequence = await self._committer.commit(line, records, timeout=timeout)
+        sequence = await self._committer.store(puts, shard=shard, timeout=timeout)
         return StoreAck(queue_id, sequence)
 
     def take_lanes(self, *, room: int) -> WatchedConsumer:

@@ -38,8 +38,7 @@ from postroad.operator.jetstream.provisioning import look_after
 from postroad.operator.jetstream.storage import look_at_storage
 from postroad.policy.model import Entry
 from postroad.policy.secrets.seal import Reader
-from postroad.process.descriptors import is_own_lack
-from postroad.process.errors import NO_DESCRIPTORS, StartupError
+from postroad.process.errors import NO_DESCRIPTORS, StartupError, lacks_descriptors
 from postroad.process.lifecycle import Process
 from postroad.process.sockets import bound_address, listen
 from postroad.spool.errors import SpoolError
@@ -220,7 +219,7 @@ class StandaloneRelay:
             log.error("a process cannot start, so the relay stops", reason=str(refused))
             self._process.stop(exit_code=1)
         except OSError as error:
-            if not is_own_lack(error):
+            if not lacks_descriptors(error):
                 raise
             log.error("a process cannot start, so the relay stops", reason=NO_DESCRIPTORS)
             self._process.stop(exit_code=1)

@@ -28,7 +28,7 @@ from postroad.spool.jetstream.nats.direct_get import (
     pages,
 )
 from postroad.spool.jetstream.nats.requests import Requests
-from postroad.spool.jetstream.new_mail import read_new, read_pack
+from postroad.spool.jetstream.new_mail import read_message
 from postroad.spool.jetstream.publish.publisher import Publisher
 from postroad.spool.jetstream.publish.succession import (
     REPLACES,
@@ -40,7 +40,6 @@ from postroad.spool.jetstream.publish.succession import (
 from postroad.spool.jetstream.streams.subjects import (
     SEVERAL,
     domain_token,
-    packed,
     stream_name,
     subject_of,
     waiting_subject,
@@ -113,7 +112,8 @@ class JetStreamBrowser:
         message = await last_on(self._link, stream_name(QueueStream.WAITING, shard), subject)
         if message is None:
             return None
-        return _queued(kind, Key(QueueStream.WAITING, shard, message.sequence), message)
+        key = Key(QueueStream.WAITING, shard, message.sequence)
+        return next(_all_queued(kind, key, message), None)
 
     async def counts(self) -> Counts:
         """Count records by kind, class (of ready ones) and destination domain."""
@@ -247,46 +247,34 @@ def _subjects(
 
 
 def _all_queued(kind: WaitKind, key: Key, message: StoredMessage) -> Iterator[Queued]:
-    """Yield the records of a message that are of a kind."""
-    if key.stream is QueueStream.WAITING or not packed(message.subject):
-        queued = _queued(kind, key, message)
-        if queued is not None and queued.kind is kind:
-            yield queued
-        return
-    stored = message.stored_at.astimezone(UTC)
+    """Yield the records of a message that are of a kind; tell of those that cannot be read."""
     try:
-        records = list(read_pack(message.data, message.subject, key, stored))
+        if key.stream is QueueStream.INTAKE:
+            yield from _new(kind, key, message)
+        elif message.data:  # else it is no record, see Succession.end_replaced
+            yield _waiting(kind, key, message)
     except RecordCorrupt as error:
         log.error("a record cannot be read", subject=message.subject, error=str(error))
-        return
-    for one, _, record in records:
+
+
+def _new(kind: WaitKind, key: Key, message: StoredMessage) -> Iterator[Queued]:
+    # What its headers say is the word of who accepted it, and means nothing.
+    subject, stored = message.subject, message.stored_at.astimezone(UTC)
+    for one, _, record in read_message(message.data, subject, key, stored):
         if isinstance(record, RecordCorrupt):
-            log.error("a record cannot be read", subject=message.subject, error=str(record))
-        else:
-            yield Queued(record, WaitKind.READY, None, one, message.subject, stored)
+            log.error("a record cannot be read", subject=subject, error=str(record))
+        elif kind_in_intake(record) is kind:
+            yield Queued(record, kind, record.waits_until, one, subject, stored)
 
 
-def _queued(kind: WaitKind, key: Key, message: StoredMessage) -> Queued | None:
-    if not message.data:
-        return None  # not a record, see Succession.end_replaced
-    stored, headers = message.stored_at.astimezone(UTC), message.headers
-    is_new = key.stream is QueueStream.INTAKE
-    try:
-        record = (
-            read_new(message.data, message.subject, key, stored) if is_new else decode(message.data)
-        )
-    except RecordCorrupt as error:
-        log.error("a record cannot be read", subject=message.subject, error=str(error))
-        return None
-    if is_new:
-        # What its headers say is the word of who accepted it, and means nothing.
-        own = kind_in_intake(record)
-        return Queued(record, own, record.waits_until, key, message.subject, stored)
+def _waiting(kind: WaitKind, key: Key, message: StoredMessage) -> Queued:
+    record, headers = decode(message.data), message.headers
     schedule = headers.get("Nats-Schedule", "")
     due = None
     if kind is not WaitKind.READY and schedule.startswith(_AT):
         due = datetime.fromisoformat(schedule.removeprefix(_AT)).astimezone(UTC)
     former = former_of(key.shard, headers)
+    stored = message.stored_at.astimezone(UTC)
     return Queued(record, kind, due, key, message.subject, stored, former)
 
 

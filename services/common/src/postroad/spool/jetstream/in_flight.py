@@ -37,7 +37,7 @@ class LeasedMessage:
     """
     A message in hand: where to acknowledge it, and when its lease was last confirmed.
 
-    `all` has its records, as their indices in a pack, and `left` those that have not ended.
+    `all` has its records, by their part of a pack, and `left` those that have not ended.
     `dropped` has those of them that are attempted only when the message has come again.
     """
 
@@ -97,11 +97,9 @@ class InFlight(Generic[T]):
             return Arrival.IN_HAND
         return Arrival.FINISHED if key in self._finished else Arrival.NEW
 
-    def open(
-        self, key: Key, reply: str, sent: float, indices: Iterable[int] = (0,)
-    ) -> LeasedMessage:
-        """Put a message into the table, with the records that it has."""
-        every = frozenset(indices)
+    def open(self, key: Key, reply: str, sent: float, parts: Iterable[int] = (0,)) -> LeasedMessage:
+        """Put a message into the table, with the parts that it has."""
+        every = frozenset(parts)
         left = {each for each in every if key._replace(part=each) not in self._finished}
         lease = self._leases[key] = LeasedMessage(key, reply, sent, every, left)
         return lease
@@ -169,16 +167,16 @@ class InFlight(Generic[T]):
         """Keep a message in the table also while none of its records is in hand."""
         lease.in_hand += 1
 
-    def end_part(self, lease: LeasedMessage, key: Key) -> None:
-        """Note that a record of a pack has ended that is not in hand."""
-        lease.left.discard(key.part)
-        self._remember(key)
-
     def unpin(self, lease: LeasedMessage) -> LeasedMessage | None:
         """Undo `pin`. Returns the lease if the message is to be given back now."""
         if not lease.left:
             self._remember(lease.key)
         return self._leave(lease)
+
+    def end_part(self, lease: LeasedMessage, key: Key) -> None:
+        """Note that a record of a pack has ended that is not in hand."""
+        lease.left.discard(key.part)
+        self._remember(key)
 
     def _remember(self, key: Key) -> None:
         self._finished[key] = None
@@ -209,10 +207,10 @@ class InFlight(Generic[T]):
 
     def give_back_later(self, key: Key, delay: float) -> LeasedMessage | None:
         """
-        Remove a record of a pack that is given back after `delay` seconds, with the whole pack.
+        Remove a record that is given back after `delay` seconds, with its whole message.
 
-        Returns the lease of the pack if no other record of it is in hand, so that it is given back
-        now.
+        Returns the lease of the message if no other record of it is in hand, so that it is given
+        back now.
         """
         entry = self._entries.get(key)
         if entry is not None:

@@ -52,17 +52,17 @@ def records_in(subject: str, data: bytes) -> Sequence[bytes]:
     return unpack(data, count) if count else [data]
 
 
-def read_pack(
+def read_message(
     data: bytes, subject: str, key: Key, stored: datetime
 ) -> Iterator[tuple[Key, bytes, QueueRecord | RecordCorrupt]]:
     """
-    Yield the records of a pack with their keys, as octets and decoded, or why one is none.
+    Yield the records of a message with their keys, as octets and decoded, or why one is none.
 
-    Raises RecordCorrupt if it is no pack.
+    Raises RecordCorrupt if it should be a pack, and is none.
     """
     seen: set[RecordId] = set()
-    for index, octets in enumerate(records_in(subject, data), 1):
-        one = key._replace(part=index)
+    for part, octets in enumerate(records_in(subject, data), 1 if packed(subject) else 0):
+        one = key._replace(part=part)
         try:
             record = read_new(octets, subject, one, stored)
             if record.record_id in seen:

@@ -247,7 +247,8 @@ class JetStreamSpool:
             shard = shard_of(queue_id)
             left = timedelta(seconds=deadline - loop.time())
             try:
-                sequence = await self._store(compose(queue_id), shard, left)
+                store = self._committer.store if self._may_pack else self._publisher.accept
+                sequence = await store(compose(queue_id), shard=shard, timeout=left)
             except PublishRefused:
                 # Nothing is stored for certain, so another shard may be tried.
                 await asyncio.sleep(_LOOK_AGAIN)
@@ -256,14 +257,6 @@ class JetStreamSpool:
                 queue_id = new_queue_id(datetime.now(UTC), self._refusing.another_shard(shard))
                 continue
             return StoreAck(queue_id, sequence)
-
-    async def _store(self, puts: Sequence[Put], shard: int, timeout: timedelta) -> int:
-        packable = self._publisher.packable(puts, shard) if self._may_pack else None
-        if packable is None:
-            return await self._publisher.accept(puts, shard=shard, timeout=timeout)
-        line, encoded = packable
-        records = [(put.record, each) for put, each in zip(puts, encoded, strict=True)]
-        return await self._committer.commit(line, records, timeout=timeout)
 
     def take(self, *, pool: str, room: int, room_bytes: int) -> JetStreamConsumer:
         """Begin to consume records, as one of the processes that own a pool's lanes."""

@@ -1,9 +1,10 @@
 """A delivery worker on any queue, built as in `delivery.app`, for tests."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 from postroad.delivery.body_room import BodyRoom
 from postroad.delivery.context import LONG_ENOUGH, AttemptContext, WorkerContext
@@ -156,10 +157,18 @@ async def delivering(
     )
     worker = Worker(context)
     keeper = OrderKeeper(context, obey=worker.obey)
-    parts = (configuration.run(), keeper.run(), worker.run())
+    async with _running(worker, configuration.run(), keeper.run(), worker.run(), finish=finish):
+        yield worker, consumer
+
+
+@asynccontextmanager
+async def _running(
+    worker: Worker, *parts: Coroutine[Any, Any, None], finish: float
+) -> AsyncIterator[None]:
+    """Run the parts of a process until the block ends and its worker has drained."""
     tasks = [asyncio.create_task(part) for part in parts]
     try:
-        yield worker, consumer
+        yield
     finally:
         await worker.drain(seconds=finish)
         for task in tasks:

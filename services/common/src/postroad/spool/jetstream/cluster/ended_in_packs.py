@@ -2,10 +2,10 @@
 Finds which records of a pack have ended, when it comes again.
 
 A pack is acknowledged when its last record has ended. If its process dies before that, it comes
-again with all of them. The history of mail says which have ended: it is written within 10 ms, and
-is on disk. So before any record of the pack begins, this process writes its own part of the
-history, and the whole is read from the moment on when the pack was stored, or of half an hour.
-Delivery may have been away for longer. So for the first half hour of a process, that is half an
+again with all of them. The history of mail says which have ended: it is written after 10 ms, and is
+on disk. So before any record of the pack begins, this process writes its own part of the history,
+and reads the whole: since the pack was stored, or for half an hour if that is shorter. Delivery may
+have been away for longer than that. So for the first half hour of a process, it reads from half an
 hour before the last end that it found when it began. A read serves all packs that came before it
 began. Of what it reads, it keeps only what these packs have.
 

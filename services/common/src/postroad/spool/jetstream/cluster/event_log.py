@@ -2,11 +2,11 @@
 The history of mail on the stream `POSTROAD_EVENTS`: written in batches, read in pages.
 
 Events are written after 100 ms, or when 64 are waiting; those that tell what has ended of an open
-pack, after 10 ms. Then one message for each type is
-published, so that a reader of one type receives only that. A round of messages must be acknowledged
-before the next one, so events keep their order, and rounds grow with the load. While the queue is
-unavailable, a round is repeated with the same message ids, and events wait up to a limit; beyond it
-they are dropped and counted. Mail never waits for events.
+pack, after 10 ms. Then one message for each type is published, so that a reader of one type
+receives only that. A round of messages must be acknowledged before the next one, so events keep
+their order, and rounds grow with the load. While the queue is unavailable, a round is repeated with
+the same message ids, and events wait up to a limit; beyond it they are dropped and counted. Mail
+never waits for events, except in a pack that comes again (`ended_in_packs`).
 """
 
 import asyncio

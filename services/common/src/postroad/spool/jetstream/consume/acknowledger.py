@@ -7,7 +7,6 @@ A record whose lease is in doubt is dropped without either, because another proc
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 
 from postroad.process.background.tasks import BackgroundTasks
@@ -22,7 +21,7 @@ from postroad.spool.jetstream.consume.packs.returning import PackReturns, by_pac
 from postroad.spool.jetstream.consume.poison.returned import Returned
 from postroad.spool.jetstream.consume.poison.trials import Trials
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
-from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, Settling
+from postroad.spool.jetstream.consume.settle import ACK_TIMEOUT, NAK, Settling
 from postroad.spool.jetstream.in_flight import LeasedMessage
 from postroad.spool.jetstream.publish.succession import Succession
 from postroad.spool.lanes.keys import Key
@@ -31,14 +30,6 @@ from postroad.spool.puts.followers import delivers_nothing
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
-
-ACK = b"+ACK"
-NAK = b"-NAK"
-
-
-def nak(delay: timedelta) -> bytes:
-    """Return the negative acknowledgement that redelivers a record after a delay."""
-    return b'-NAK {"delay": %d}' % int(delay.total_seconds() * 1e9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +176,9 @@ class Acknowledger:
             *(self._packs.give_back(together) for together in by_pack(packed)),
         )
 
-    def return_pack(self, lease: LeasedMessage) -> None:
-        """Return a pack of which nothing is in hand any more."""
-        self._settling.return_pack(lease)
+    def return_message(self, lease: LeasedMessage) -> None:
+        """Return a message of which nothing is in hand any more."""
+        self._settling.return_message(lease)
 
     def give_back_all_soon(self, leased: Iterable[JetStreamLeasedRecord]) -> None:
         """Return records in the background."""

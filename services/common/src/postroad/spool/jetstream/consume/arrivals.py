@@ -13,14 +13,10 @@ from postroad.spool.errors import RecordCorrupt, SpoolError
 from postroad.spool.event import Event
 from postroad.spool.interface import Held, Put
 from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
-from postroad.spool.jetstream.consume.acknowledger import (
-    ACK,
-    Acknowledger,
-    ConsumerRecords,
-    nak,
-)
+from postroad.spool.jetstream.consume.acknowledger import Acknowledger, ConsumerRecords
 from postroad.spool.jetstream.consume.leased import ConsumerContext, JetStreamLeasedRecord
 from postroad.spool.jetstream.consume.newer import LATER, ReturnsToNewer, is_for_newer, put_off
+from postroad.spool.jetstream.consume.packs.contents import PackedRecord
 from postroad.spool.jetstream.consume.poison.suspects import (
     POISONOUS,
     UNREADABLE,
@@ -35,16 +31,15 @@ from postroad.spool.jetstream.consume.poison.suspects import (
 )
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
 from postroad.spool.jetstream.consume.pull.lane_pull import LanePull
+from postroad.spool.jetstream.consume.settle import ACK, SOON, nak
 from postroad.spool.jetstream.consume.unpacking import Unpacking
 from postroad.spool.jetstream.in_flight import Arrival, InFlightEntry, LeasedMessage
-from postroad.spool.lanes.keys import Key
 from postroad.spool.puts.accepted import kind_in_intake, moved
 from postroad.spool.record import QueueRecord
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_SOON = nak(timedelta(seconds=0.25))  # so that another process gets it
 _LATER = nak(LATER)  # so that a newer version gets it
 _AFTER_OTHERS = nak(timedelta(seconds=10))  # when fewer suspects wait
 
@@ -105,7 +100,7 @@ class Arrivals:
             return
         if not self._flow.serves(delivered.pull.key):
             # Another process owns the lane by now, and keeps its limits.
-            self._acknowledger.refuse(delivered, _SOON)
+            self._acknowledger.refuse(delivered, SOON)
             return
         if delivered.packed:
             try:
@@ -120,7 +115,8 @@ class Arrivals:
         if is_for_newer(record) and self._leave_to_newer(delivered):
             return
         lease = self._hand.open(key, delivered.message.reply, sent)
-        leased = self._take_up(delivered, key, record, lease, len(delivered.message.data))
+        whole = PackedRecord(key, record, len(delivered.message.data))
+        leased = self._take_up(delivered, whole, lease)
         others = delivered.waited and (
             not self._forms.begin(key, record)
             or delivered.replaces is not None
@@ -129,10 +125,9 @@ class Arrivals:
         self._go_on(leased, delivered, doubtful=others or delivered.again or delivered.follows)
 
     def _take_packed(
-        self, delivered: Delivered, key: Key, record: QueueRecord, lease: LeasedMessage, octets: int
+        self, delivered: Delivered, packed: PackedRecord, lease: LeasedMessage
     ) -> None:
-        leased = self._take_up(delivered, key, record, lease, octets)
-        self._go_on(leased, delivered, doubtful=False)
+        self._go_on(self._take_up(delivered, packed, lease), delivered, doubtful=False)
 
     def _go_on(
         self, leased: JetStreamLeasedRecord, delivered: Delivered, *, doubtful: object
@@ -155,8 +150,9 @@ class Arrivals:
         return True
 
     def _take_up(
-        self, delivered: Delivered, key: Key, record: QueueRecord, lease: LeasedMessage, octets: int
+        self, delivered: Delivered, packed: PackedRecord, lease: LeasedMessage
     ) -> JetStreamLeasedRecord:
+        key, record, octets = packed
         pull, places = delivered.pull, self._flow.room.taken_by(octets)
         leased = JetStreamLeasedRecord(record, key, pull.key, delivered.deliveries, places)
         line = (pull.key, pull.traffic_class)
@@ -219,7 +215,7 @@ class Arrivals:
                 leased.leave(unreadable_of(delivered, "its body is in a stream that there is not"))
             if delivered.replaces is not None:
                 await self._succession.end_replaced(delivered.replaces)
-            again, waited = delivered.again and not key.part, delivered.waited
+            again, waited = delivered.again, delivered.waited
             if await self._forms.another_goes_on(key, leased.record, again=again, waited=waited):
                 log.info("another form goes on", record_id=str(leased.record.record_id))
                 await self._acknowledger.pass_over(leased)
@@ -233,7 +229,7 @@ class Arrivals:
                 return
         except SpoolError as error:
             log.debug("a record's forms cannot be looked for", error=str(error))
-            await self._acknowledger.give_back(leased, _SOON)
+            await self._acknowledger.give_back(leased, SOON)
             return
         if self._flow.serves(leased.lane_key):
             self._line_up(leased)
@@ -242,8 +238,6 @@ class Arrivals:
 
     async def _is_under_way(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> bool:
         """Whether another process may be sending a record, or the one that it follows from."""
-        if leased.key.part:
-            return False  # `unpacking` has looked
         if delivered.forgotten and self._open_elsewhere.may_be_at(leased.record.site):
             return True
         former = delivered.follows
@@ -252,7 +246,7 @@ class Arrivals:
     async def _has_ended(self, leased: JetStreamLeasedRecord, delivered: Delivered) -> bool:
         """Whether the servers brought back a record that has ended, in part or as a whole."""
         record, restart = leased.record, delivered.pull.made_at
-        if leased.key.part or not (
+        if not (
             delivered.forgotten or (delivered.waited and self._ended.may_name(record, restart))
         ):
             return False
@@ -271,7 +265,7 @@ class Arrivals:
 
     def _is_suspect(self, leased: JetStreamLeasedRecord) -> bool:
         if leased.key.part:
-            return False  # a pack that came too often was stored singly, see `packs.unpacking`
+            return False  # a pack that came too often was stored singly, see `unpacking`
         return is_suspect(leased.record, leased.deliveries - self._hand.returns(leased.key))
 
     async def _suspect(self, leased: JetStreamLeasedRecord) -> None:

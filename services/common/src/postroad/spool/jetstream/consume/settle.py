@@ -12,7 +12,7 @@ So is one whose results cannot be stored for minutes, unless a recipient got the
 needs its places, and it is attempted again later.
 
 The records of a pack are acknowledged with the last of them. Until then, the history of mail tells
-which have ended, if the process dies (`spool.jetstream.cluster.ended`).
+which have ended, if the process dies (`spool.jetstream.cluster.ended_in_packs`).
 
 A record is acknowledged through the consumer that delivered it. A restart of the servers loses that
 consumer, and a process that has left the lane, or stops, makes no new one. Then the record is ended
@@ -50,6 +50,7 @@ from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
+ACK, NAK = b"+ACK", b"-NAK"
 ACK_TIMEOUT = 2.0  # seconds
 _PUBLISH_TIMEOUT = timedelta(seconds=15)
 _RETRY_PAUSE = 0.25
@@ -95,7 +96,7 @@ class Settling:
             except LeaseLost:
                 return False
             except SpoolError as error:
-                await self._return(key, record, error)
+                self._return(key, record, error)
                 return False
         self._flow.vacate(key)
         heard = await self._end(key, record)
@@ -130,7 +131,7 @@ class Settling:
             ended(True)
             return
         try:
-            answer = self._requests.begin(entry.lease.reply, b"+ACK", timeout=ACK_TIMEOUT)
+            answer = self._requests.begin(entry.lease.reply, ACK, timeout=ACK_TIMEOUT)
         except SpoolError:
             ended(False)
             return
@@ -152,7 +153,7 @@ class Settling:
         for event in events:
             self._events.add(event, at_once=is_open)
         if returned is not None:
-            self.return_pack(returned)
+            self.return_message(returned)
 
     async def _put(
         self,
@@ -223,7 +224,7 @@ class Settling:
         """Return whether the queue confirmed it; if not, the record was given back meanwhile."""
         while (entry := self._hand.get(key)) is not None:
             try:
-                await self._requests.send(entry.lease.reply, b"+ACK", timeout=ACK_TIMEOUT)
+                await self._requests.send(entry.lease.reply, ACK, timeout=ACK_TIMEOUT)
                 return True
             except SpoolError:
                 if await self._is_removed(key, record):
@@ -240,7 +241,7 @@ class Settling:
             return False
         return True
 
-    async def _return(self, key: Key, record: QueueRecord, why: SpoolError) -> None:
+    def _return(self, key: Key, record: QueueRecord, why: SpoolError) -> None:
         """Give a record back unchanged for a while: longer each time."""
         if isinstance(why, SpoolFull):
             self._warn("storage is full: a record is given back", record, why)
@@ -249,31 +250,24 @@ class Settling:
         else:
             cause = "what follows of a record cannot be stored: it is given back as it was"
             log.error(cause, record_id=str(record.record_id), error=str(why))
-        entry = self._hand.get(key)
-        if entry is None:
+        if self._hand.get(key) is None:
             return
-        if key.part:
-            delay = _return_delay(self._hand.returns(key.message) + 1)
-            returned = self._hand.give_back_later(key, delay)
-            if returned is not None:
-                self.return_pack(returned)
-            return
-        delay = _return_delay(self._hand.give_back(key))
+        delay = _return_delay(self._hand.returns(key.message) + 1)
         if record.waits_until is not None:
             delay = min(delay, _LONGEST_COMING)
-        try:
-            await self._requests.send(entry.lease.reply, _after(delay), timeout=ACK_TIMEOUT)
-        except SpoolError as error:
-            log.debug("a record's lease runs out instead", error=str(error))
+        self._give_back(key, delay)
 
     def give_back_with_pack(self, key: Key) -> None:
         """Give back a record of a pack together with all others."""
-        returned = self._hand.give_back_later(key, 0.0)
-        if returned is not None:
-            self.return_pack(returned)
+        self._give_back(key, 0.0)
 
-    def return_pack(self, lease: LeasedMessage) -> None:
-        """Give back a pack of which nothing is in hand; what has ended does not begin again."""
+    def _give_back(self, key: Key, delay: float) -> None:
+        returned = self._hand.give_back_later(key, delay)
+        if returned is not None:
+            self.return_message(returned)
+
+    def return_message(self, lease: LeasedMessage) -> None:
+        """Give back a message of which nothing is in hand; what has ended does not begin again."""
         self._hand.give_back(lease.key)
         delay = lease.returns_after or 0.0
         if lease.left != lease.all:
@@ -281,7 +275,7 @@ class Settling:
         try:
             answer = self._requests.begin(lease.reply, _after(delay), timeout=ACK_TIMEOUT)
         except SpoolError as error:
-            log.debug("a pack's lease runs out instead", error=str(error))
+            log.debug("a record's lease runs out instead", error=str(error))
         else:
             answer.add_done_callback(_is_read)
 
@@ -296,11 +290,17 @@ def _return_delay(returns: int) -> float:
     return min(_FIRST_RETURN * 2.0 ** min(returns - 1, 10), _LONGEST_RETURN)
 
 
-def _after(delay: float) -> bytes:
+def nak(delay: timedelta) -> bytes:
+    """Return the negative acknowledgement that redelivers a message after a delay."""
+    return b'-NAK {"delay": %d}' % int(delay.total_seconds() * 1e9)
+
+
+SOON = nak(timedelta(seconds=0.25))  # so that another process gets it
+
+
+def _after(seconds: float) -> bytes:
     """Return the negative acknowledgement that redelivers after some seconds, more or less."""
-    if not delay:
-        return b"-NAK"
-    return b'-NAK {"delay": %d}' % int(delay * random.uniform(0.75, 1.25) * 1e9)
+    return nak(timedelta(seconds=seconds * random.uniform(0.75, 1.25))) if seconds else NAK
 
 
 def _is_read(answer: PendingAnswer) -> None:

@@ -9,10 +9,10 @@ A pack that has come too often may have a record that kills its process. Then it
 singly, all of them at once, so that each has a count of its own.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import (
     PublishRefused,
     RecordTooLarge,
@@ -22,9 +22,9 @@ from postroad.spool.errors import (
 from postroad.spool.event import Event
 from postroad.spool.interface import Put, Ready
 from postroad.spool.jetstream.cluster.open_elsewhere import OpenElsewhere
-from postroad.spool.jetstream.consume.acknowledger import ACK, Acknowledger, ConsumerRecords, nak
+from postroad.spool.jetstream.consume.acknowledger import Acknowledger, ConsumerRecords
 from postroad.spool.jetstream.consume.leased import ConsumerContext
-from postroad.spool.jetstream.consume.packs.contents import Records, records_of
+from postroad.spool.jetstream.consume.packs.contents import PackedRecord, records_of
 from postroad.spool.jetstream.consume.poison.suspects import (
     UNREADABLE,
     is_suspect,
@@ -32,19 +32,19 @@ from postroad.spool.jetstream.consume.poison.suspects import (
     put_on_hold,
 )
 from postroad.spool.jetstream.consume.pull.delivered import Delivered
+from postroad.spool.jetstream.consume.settle import ACK, SOON, nak
 from postroad.spool.jetstream.in_flight import LeasedMessage
-from postroad.spool.lanes.keys import Key
 from postroad.spool.record import QueueRecord
 from postroad.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_SOON = nak(timedelta(seconds=0.25))
 _STORED_WITHIN = timedelta(seconds=5)
 
-TakeRecord = Callable[[Delivered, Key, QueueRecord, LeasedMessage, int], None]
-"""Takes a record of a pack in hand, with its lease and octets."""
+Records = Sequence[PackedRecord]
 
+TakeRecord = Callable[[Delivered, PackedRecord, LeasedMessage], None]
+"""Takes a record of a pack in hand, with the lease of the pack."""
 
 TellHeld = Callable[[QueueRecord, str, int], Event]
 """Tells that a record is held, with the reason and its deliveries, and returns the event."""
@@ -73,17 +73,17 @@ class Unpacking:
         self._hand = records.flow.hand
         self._succession = records.succession
         self._returned = records.returned
-        self._tasks: BackgroundTasks = records.tasks
+        self._tasks = records.tasks
         self._wait_for_former = nak(tools.timings.ack_wait / 2)
 
     def take(self, delivered: Delivered, sent: float) -> None:
         """Take a pack that is not in hand. Raises RecordCorrupt if it is no pack."""
         records = records_of(delivered)
         lease = self._hand.open(
-            delivered.key, delivered.message.reply, sent, [key.part for key, _, _ in records]
+            delivered.key, delivered.message.reply, sent, [each.key.part for each in records]
         )
         self._hand.pin(lease)
-        records = [each for each in records if each[0].part in lease.left]
+        records = [each for each in records if each.key.part in lease.left]
         if delivered.again:
             self._tasks.spawn(self._look_first(delivered, records, lease))
             return
@@ -95,12 +95,14 @@ class Unpacking:
         if lease is None:
             return
         self._hand.pin(lease)
-        records = [each for each in records_of(delivered) if each[0].part in dropped]
+        records = [each for each in records_of(delivered) if each.key.part in dropped]
         self._tasks.spawn(self._look_again(delivered, records, lease))
 
     def _take_records(self, delivered: Delivered, records: Records, lease: LeasedMessage) -> None:
-        for key, record, octets in records:
-            self._take_record(delivered, key, record, lease, octets)
+        if delivered.again:  # what is to be asked about it was asked for the whole pack
+            delivered = replace(delivered, again=False, forgotten=False)
+        for each in records:
+            self._take_record(delivered, each, lease)
         if not lease.left:
             self._acknowledger.answer(lease.reply, ACK)
         self._unpin(lease)
@@ -108,7 +110,7 @@ class Unpacking:
     def _unpin(self, lease: LeasedMessage) -> None:
         returned = self._hand.unpin(lease)
         if returned is not None:  # others of the pack were given back meanwhile
-            self._acknowledger.return_pack(returned)
+            self._acknowledger.return_message(returned)
 
     # ------------------------------------------------------------ packs that come again
 
@@ -116,68 +118,66 @@ class Unpacking:
         self, delivered: Delivered, records: Records, lease: LeasedMessage
     ) -> None:
         """Take what is left of a pack, or return it as it is."""
-        refusal: bytes | None = _SOON
+        refusal: bytes | None = SOON
         try:
-            refusal = await self._refusal(delivered, records)
-            if refusal is None:
-                records = await self._left_of(delivered, records, lease)
-                if await self._is_suspect(delivered, records):
-                    records = await self._part(delivered, records, lease)
-                if records and not self._flow.serves(delivered.pull.key):
-                    refusal = _SOON
+            if self._may_be_sent(delivered, records):
+                refusal = self._wait_for_former
+                return
+            records = await self._left_of(delivered, records, lease)
+            if await self._is_suspect(delivered, records):
+                records = await self._part(delivered, records, lease)
+            if not records or self._flow.serves(delivered.pull.key):
+                refusal = None
         except SpoolError as error:
             log.debug("what is left of a pack is not known", error=str(error))
-            refusal = _SOON
         finally:
-            if refusal is not None:
+            if refusal is None:
+                self._take_records(delivered, records, lease)
+            else:
                 self._unpin(lease)
                 self._acknowledger.refuse(delivered, refusal)
-        if refusal is None:
-            self._take_records(delivered, records, lease)
 
     async def _look_again(
         self, delivered: Delivered, records: Records, lease: LeasedMessage
     ) -> None:
         """Take the records that were dropped, or leave them until the pack comes again."""
-        indices = {key.part for key, _, _ in records}
+        parts = {each.key.part for each in records}
         left: Records | None = None
         try:
             left = await self._left_of(delivered, records, lease)
         except SpoolError as error:
             log.debug("what is left of a pack is not known", error=str(error))
         if left is None or not self._flow.serves(delivered.pull.key):
-            lease.dropped |= indices & lease.left
+            lease.dropped |= parts & lease.left
             self._unpin(lease)
         else:
             self._take_records(delivered, left, lease)
 
-    async def _refusal(self, delivered: Delivered, records: Records) -> bytes | None:
-        """Return how a pack is returned that another process may be sending, None if it is not."""
-        if not delivered.forgotten:
-            return None
-        elsewhere = any(self._open_elsewhere.may_be_at(record.site) for _, record, _ in records)
-        return self._wait_for_former if elsewhere else None
+    def _may_be_sent(self, delivered: Delivered, records: Records) -> bool:
+        """Whether another process may be sending a record of a pack that the servers forgot."""
+        elsewhere = (self._open_elsewhere.may_be_at(each.record.site) for each in records)
+        return delivered.forgotten and any(elsewhere)
 
     async def _left_of(
         self, delivered: Delivered, records: Records, lease: LeasedMessage
     ) -> Records:
         """Return what is left of records, and note which have ended."""
         # A later form may end meanwhile, which the history tells a little later.
-        later = [await self._succession.is_followed(key, record) for key, record, _ in records]
-        found = await self._ended.left_of([record for _, record, _ in records], delivered.stored)
+        later = [await self._succession.is_followed(each.key, each.record) for each in records]
+        found = await self._ended.left_of([each.record for each in records], delivered.stored)
         left = []
-        for (key, _, octets), record, followed in zip(records, found, later, strict=True):
+        for each, record, followed in zip(records, found, later, strict=True):
             if record is None or followed:
-                self._hand.end_part(lease, key)
+                self._hand.end_part(lease, each.key)
             else:
-                left.append((key, record, octets))
+                left.append(each._replace(record=record))
         return left
 
     async def _is_suspect(self, delivered: Delivered, records: Records) -> bool:
-        if not any(self._may_kill(delivered, record) for _, record, _ in records):
+        if not any(self._may_kill(delivered, each.record) for each in records):
             return False
         await self._returned.look(delivered.key)
-        return any(self._may_kill(delivered, record) for _, record, _ in records)
+        return any(self._may_kill(delivered, each.record) for each in records)
 
     def _may_kill(self, delivered: Delivered, record: QueueRecord) -> bool:
         return is_suspect(record, delivered.deliveries - self._hand.returns(delivered.key))
@@ -188,7 +188,7 @@ class Unpacking:
 
         Raises SpoolUnavailable if that may have been done: then they are found next time.
         """
-        puts = [_alone(record) for _, record, _ in records]
+        puts = [_alone(each.record) for each in records]
         if not puts:
             return records
         try:
@@ -197,7 +197,7 @@ class Unpacking:
             log.warning("a pack that may kill its processes is tried as it is", error=str(error))
             return records
         lease.left.clear()
-        for record in filter(is_unreadable, (record for _, record, _ in records)):
+        for record in filter(is_unreadable, (each.record for each in records)):
             self._events.add(self._tell_held(record, UNREADABLE, delivered.deliveries))
         return []
 

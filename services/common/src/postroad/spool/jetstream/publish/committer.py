@@ -16,6 +16,7 @@ from datetime import timedelta
 
 from postroad.process.background.tasks import BackgroundTasks
 from postroad.spool.errors import SpoolError, SpoolUnavailable
+from postroad.spool.interface import Put
 from postroad.spool.jetstream.publish.publisher import LONGEST, PackLine, Publisher
 from postroad.spool.metrics import INTERNAL_ERRORS
 from postroad.spool.record import QueueRecord
@@ -52,6 +53,19 @@ class Committer:
         self._publisher = publisher
         self._lines: dict[PackLine, _Line] = {}
         self._commits = BackgroundTasks(INTERNAL_ERRORS)
+
+    async def store(self, puts: Sequence[Put], *, shard: int, timeout: timedelta) -> int:
+        """
+        Store new mail, with other mail if it may be; return the sequence of its message.
+
+        Raises the errors of `Publisher.accept`.
+        """
+        packable = self._publisher.packable(puts, shard)
+        if packable is None:
+            return await self._publisher.accept(puts, shard=shard, timeout=timeout)
+        line, encoded = packable
+        records = [(put.record, each) for put, each in zip(puts, encoded, strict=True)]
+        return await self.commit(line, records, timeout=timeout)
 
     async def commit(
         self, line: PackLine, records: Sequence[tuple[QueueRecord, bytes]], *, timeout: timedelta

@@ -20,8 +20,8 @@ from postroad.spool.jetstream.streams.subjects import lane_consumer, stream_name
 from postroad.spool.lanes.keys import QueueStream
 from postroad.spool.lanes.owners import LaneKey
 
-MAX_ACK_PENDING = 2000  # records that one consumer hands out before the first is acknowledged
-IDLE_BATCH = 16  # messages that an idle lane's request asks for
+MAX_ACK_PENDING = 2000  # messages that one consumer hands out before the first is acknowledged
+_IDLE_BATCH = 16  # messages that an idle lane's request asks for
 _IDLE_PACKS = 4  # the same in an intake, where a message may have many records
 
 # Seconds a request stands. Those of a process that has died stand longer than it, and new mail that
@@ -31,7 +31,7 @@ _BUSY_STANDS = 1.0  # seconds a large request stands
 _HEARTBEAT = 5.0  # seconds between the server's signs of life
 _SILENCE = 2.2 * _HEARTBEAT
 LONGEST = STANDS + _SILENCE  # seconds after which nothing comes of a request
-_BUSY_BATCH = 256  # records
+_BUSY_BATCH = 256  # messages
 _IDLE_OCTETS, _BUSY_OCTETS = 1024 * 1024, 4 * 1024 * 1024
 _WEIGHT = 0.3  # of the last message in the mean
 _PAUSE = 0.25  # seconds before a request is repeated that failed at once
@@ -64,7 +64,7 @@ class LanePull:
         self.consumer = lane_consumer(key.pool, traffic_class, key.lane)
         self.stream = stream_name(self.kind, shard)
         self.asked = 0  # messages requested that have not come
-        self.idle = IDLE_BATCH if traffic_class is None else _IDLE_PACKS
+        self.idle = _IDLE_BATCH if traffic_class is None else _IDLE_PACKS
         self.batch = self.idle
         self.heard = 0.0  # loop time when the server last sent something for it
         self.retry_at = 0.0
@@ -138,7 +138,7 @@ class LanePull:
         return min(self.batch - self.asked, math.ceil(room / self.in_each)) if self.low else 0
 
     def request(self, count: int) -> bytes:
-        """Return the body of a pull request for records that `asked` counts already."""
+        """Return the body of a pull request for messages that `asked` counts already."""
         if self.single:
             return _request(1, None)
         octets = _BUSY_OCTETS if count > self.idle else _IDLE_OCTETS
